@@ -1,0 +1,1 @@
+//! The embedded store: fjall in one directory.

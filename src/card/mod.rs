@@ -1,0 +1,155 @@
+//! What the card management system knows: cards, products, gates, and the journal of every change.
+//!
+//! [`Store`] is the trait; [`embedded`] its default family. **Never here:** sockets, PIN arithmetic, response codes.
+//! Where next: `record` for a card, `product` for its rules, `gates` for who is refused, `embedded` for the disk.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::domain::clock::WallMillis;
+use crate::domain::outcome::{Outcome, Reason};
+use crate::domain::pan::PanHash;
+use crate::domain::request::{IdentityKind, LinkId, Operation, Trace, TransactionKey};
+
+pub mod embedded;
+pub mod gates;
+pub mod product;
+pub mod receipt;
+pub mod record;
+
+pub use receipt::Receipt;
+pub use record::CardRecord;
+
+/// How a lookup names a card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CardKey<'a> {
+    /// By another identity.
+    Identity(IdentityKind, &'a str),
+    /// By hash and, where given, sequence number. Without one the number must belong to exactly one card.
+    Pan(PanHash, Option<u16>),
+}
+
+/// What is to be made durable for one request, atomically: the card's after-image, the journal entry, the audit record.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The card as it shall be, or `None` when the card stays as it is.
+    ///
+    /// Its `version` is the one that was read; the store refuses with [`StoreError::Conflict`] unless that is still the
+    /// card's version, and stores it as `version + 1`.
+    pub card: Option<CardRecord>,
+    /// What goes to the journal and the audit.
+    pub entry: Entry,
+}
+
+/// One line of the journal. What it does not have it does not need: no PIN, no block, no clear PAN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Key of the request.
+    pub key: TransactionKey,
+    /// Tells a repeat from another request under the same key.
+    pub fingerprint: Fingerprint,
+    /// The operation.
+    pub operation: Operation,
+    /// The card, where one was found or named by number.
+    pub pan_hash: Option<PanHash>,
+    /// How it ended: `None` approved.
+    pub declined: Option<Reason>,
+    /// Wall time of the request.
+    pub at: WallMillis,
+    /// Link or door.
+    pub link: LinkId,
+    /// Names of the far end.
+    pub trace: Trace,
+    /// For a reversal, the key of the original: a late original is refused from now on.
+    pub original: Option<TransactionKey>,
+}
+
+/// Eight bytes of a hash over PAN hash and operation (for HTTP, over the body).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub u64);
+
+/// What the store knows of a request's key.
+#[derive(Debug)]
+pub enum Seen<Claim> {
+    /// Nothing: the key is ours until the claim is committed or dropped.
+    Fresh(Claim),
+    /// The same request, and its answer.
+    Answered(Outcome<Receipt>),
+    /// The same request is being worked on.
+    InProgress,
+    /// Another request has this key, or a reversal of it came first.
+    Duplicate,
+}
+
+/// Cards and journal, durable. One family is embedded, one speaks to PostgreSQL (later).
+pub trait Store: Send + Sync + 'static {
+    /// The right to commit one key. Dropping it uncommitted frees the key, so that a repeat may try again.
+    type Claim: Send;
+
+    /// Looks a card up. The record is a snapshot: commit it with the version it has.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    fn card(
+        &self,
+        key: CardKey<'_>,
+    ) -> impl Future<Output = Result<Option<Arc<CardRecord>>, StoreError>> + Send;
+
+    /// Claims a key, or says what became of it (design.md rule 5).
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] when the table of keys is full: shed.
+    fn claim(
+        &self,
+        key: TransactionKey,
+        fingerprint: Fingerprint,
+    ) -> impl Future<Output = Result<Seen<Self::Claim>, StoreError>> + Send;
+
+    /// Looks a key up without claiming it: how an original ended. `None`: never seen, or older than the retention.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    fn transaction(
+        &self,
+        key: TransactionKey,
+    ) -> impl Future<Output = Result<Option<Seen<()>>, StoreError>> + Send;
+
+    /// Makes one request's result durable and ends its claim. On [`StoreError::Conflict`] the claim comes back.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn commit(
+        &self,
+        claim: Self::Claim,
+        commit: Commit,
+    ) -> impl Future<Output = Result<Receipt, CommitRefused<Self::Claim>>> + Send;
+}
+
+/// A refused commit. The claim comes back when the caller may try again with a newer card.
+#[derive(Debug)]
+pub struct CommitRefused<Claim> {
+    /// Why.
+    pub error: StoreError,
+    /// The claim, on [`StoreError::Conflict`] only.
+    pub claim: Option<Claim>,
+}
+
+/// Why the store did not do it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The card changed since it was read. Read it again.
+    #[error("the card changed since it was read")]
+    Conflict,
+    /// A bounded queue or table is full.
+    #[error("the store is full: a bounded queue or table has no place")]
+    Full,
+    /// A write or sync failed; the store refuses all further commits until restart.
+    #[error(
+        "the store refuses work since a failed write or sync: see the log, free the disk, restart"
+    )]
+    Poisoned,
+    /// The store cannot be reached.
+    #[error("the store is not available")]
+    Unavailable,
+}

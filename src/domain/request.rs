@@ -1,0 +1,274 @@
+//! [`PinRequest`]: what every link and every door turns its message into.
+//!
+//! Parsed once at the edge; inside, no `Option` that "should be there" is left unexplained.
+
+use std::fmt;
+
+use crate::domain::clock::Now;
+use crate::domain::pan::Pan;
+use crate::domain::pin::ZonePin;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Operation {
+    /// Replace the PIN: the current one proves the cardholder.
+    Change = 1,
+    /// Undo a change ([`PinRequest::original`]).
+    Reverse = 2,
+    /// Reset the try counter.
+    Unblock = 3,
+    /// Tell whether the current PIN is right.
+    Verify = 4,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Change, Self::Reverse, Self::Unblock, Self::Verify];
+
+    /// A word for metrics and logs.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Change => "change",
+            Self::Reverse => "reverse",
+            Self::Unblock => "unblock",
+            Self::Verify => "verify",
+        }
+    }
+
+    /// The number the journal stores.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Change => 1,
+            Self::Reverse => 2,
+            Self::Unblock => 3,
+            Self::Verify => 4,
+        }
+    }
+
+    /// The operation of a stored number.
+    #[must_use]
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::Change),
+            2 => Some(Self::Reverse),
+            3 => Some(Self::Unblock),
+            4 => Some(Self::Verify),
+            _ => None,
+        }
+    }
+}
+
+/// Where the cardholder stands, one letter as the vendors' APIs have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
+pub enum Channel {
+    /// Automated teller machine.
+    #[serde(rename = "A")]
+    Atm,
+    /// Issuing bank.
+    #[serde(rename = "B")]
+    Bank,
+    /// Call centre.
+    #[serde(rename = "C")]
+    CallCentre,
+    /// Fraud desk.
+    #[serde(rename = "F")]
+    FraudDesk,
+    /// Interactive voice response, the VCR of the first documents.
+    #[serde(rename = "I")]
+    VoiceResponse,
+    /// Web.
+    #[serde(rename = "W")]
+    Web,
+}
+
+impl Channel {
+    /// Its letter.
+    #[must_use]
+    pub const fn letter(self) -> u8 {
+        match self {
+            Self::Atm => b'A',
+            Self::Bank => b'B',
+            Self::CallCentre => b'C',
+            Self::FraudDesk => b'F',
+            Self::VoiceResponse => b'I',
+            Self::Web => b'W',
+        }
+    }
+
+    /// Whether a chip card can take an issuer script there: an ATM and a branch can, a voice and a web page cannot.
+    #[must_use]
+    pub const fn reaches_the_chip(self) -> bool {
+        match self {
+            Self::Atm | Self::Bank => true,
+            Self::CallCentre | Self::FraudDesk | Self::VoiceResponse | Self::Web => false,
+        }
+    }
+}
+
+/// The key of a request: the same key twice is one request (design.md, "Transaction key").
+///
+/// The first 16 bytes of a SHA-256 over the institution and the elements the dialect says identify a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TransactionKey(pub [u8; 16]);
+
+impl fmt::Debug for TransactionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TransactionKey({})", self.text())
+    }
+}
+
+impl TransactionKey {
+    /// Thirty-two hex digits: the correlation id of logs, journal and traces. It reveals nothing of the card.
+    #[must_use]
+    pub fn text(&self) -> impl fmt::Display + '_ {
+        struct Text<'a>(&'a [u8; 16]);
+        impl fmt::Display for Text<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+            }
+        }
+        Text(&self.0)
+    }
+}
+
+/// Which card a request names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CardName {
+    /// By number, and by sequence number (DE 23) where several cards share one.
+    Pan {
+        /// The number.
+        pan: Pan,
+        /// DE 23, 0 to 999.
+        sequence: Option<u16>,
+    },
+    /// By another identity of the card's record.
+    Identity {
+        /// Which one.
+        kind: IdentityKind,
+        /// Its value.
+        value: Box<str>,
+    },
+}
+
+/// Identities of a card beside its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum IdentityKind {
+    /// A card id given by the issuer's platform.
+    CardId = 1,
+    /// A token that stands for the number.
+    PanToken = 2,
+    /// A payment-instrument id.
+    PaymentInstrument = 3,
+}
+
+/// A short text of the wire kept for journal and logs: at most 16 printable ASCII bytes, the rest cut.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tag {
+    bytes: [u8; 16],
+    len: u8,
+}
+
+impl Tag {
+    /// Keeps what is printable; other bytes become `.`.
+    #[must_use]
+    pub fn new(text: &[u8]) -> Self {
+        let mut bytes = [0; 16];
+        let len = text.len().min(16);
+        for (to, from) in bytes.iter_mut().zip(text) {
+            *to = if from.is_ascii_graphic() || *from == b' ' { *from } else { b'.' };
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "len <= 16")]
+        let len = len as u8;
+        Self { bytes, len }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or("")
+    }
+}
+
+impl fmt::Debug for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// What the far end calls this transaction: for journal, logs and `/status`, never for decisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Trace {
+    /// DE 11.
+    pub stan: Tag,
+    /// DE 37.
+    pub rrn: Tag,
+    /// DE 41.
+    pub terminal: Tag,
+}
+
+/// Rights of the link or client a request came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Rights {
+    /// PIN change.
+    pub change: bool,
+    /// Reversal of its own changes.
+    pub reverse: bool,
+    /// Reset of the try counter.
+    pub unblock: bool,
+    /// PIN verification.
+    pub verify: bool,
+}
+
+impl Rights {
+    /// Whether `operation` is among them.
+    #[must_use]
+    pub const fn allow(self, operation: Operation) -> bool {
+        match operation {
+            Operation::Change => self.change,
+            Operation::Reverse => self.reverse,
+            Operation::Unblock => self.unblock,
+            Operation::Verify => self.verify,
+        }
+    }
+}
+
+/// Number of a link or door: an index into the tables made at start (metrics handles, names).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LinkId(pub u16);
+
+/// One request, as every link and door hands it to `switch::handle`.
+#[derive(Clone, Debug)]
+pub struct PinRequest {
+    /// Its key.
+    pub key: TransactionKey,
+    /// What is asked.
+    pub operation: Operation,
+    /// For whom.
+    pub card: CardName,
+    /// The current PIN, where the operation needs one.
+    pub current: Option<ZonePin>,
+    /// The new PIN, where the operation needs one.
+    pub new: Option<ZonePin>,
+    /// For a reversal, the key of the change to undo.
+    pub original: Option<TransactionKey>,
+    /// The wish of an active-active request: `true` Postilion, `false` CMS.
+    pub wish: Option<bool>,
+    /// Receiving institution (DE 100, `rid`), digits.
+    pub institution: Option<Tag>,
+    /// Where the cardholder stands.
+    pub channel: Channel,
+    /// Which link or door it came by.
+    pub link: LinkId,
+    /// What that link may ask.
+    pub rights: Rights,
+    /// Names of the far end.
+    pub trace: Trace,
+    /// When the frame had been read.
+    pub arrived: Now,
+    /// When the caller stops waiting. Work past it is not started.
+    pub deadline: Now,
+}

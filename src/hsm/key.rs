@@ -1,0 +1,1 @@
+//! Keys: types, check values, the sealed file.

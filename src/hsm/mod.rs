@@ -1,0 +1,192 @@
+//! The only place with clear PINs and clear keys.
+//!
+//! [`Hsm`] speaks in PIN operations, not in bytes. Two families implement it: [`soft`] here, payShield devices later.
+//! **Never here:** card records, try counters, response codes. Where next: `soft` for the operations, `key` for the
+//! sealed key file, `crate::pin` for the arithmetic that only `soft` may call.
+
+use std::future::Future;
+
+use crate::domain::pan::Account12;
+use crate::domain::pin::{BlockFormat, KeyId, LmkPin, Method, PinRules, Reference, ZonePin};
+
+pub mod key;
+pub mod soft;
+
+/// PIN operations of a hardware security module.
+///
+/// Every command names its keys by [`KeyId`]; none takes or gives a clear PIN except the two that are called so.
+/// All but `encrypt_pin` are pure: safe to repeat on another device.
+pub trait Hsm: Send + Sync + 'static {
+    /// The id of a configured key.
+    fn key(&self, name: &str) -> Option<KeyId>;
+
+    /// Translates a block from its zone key to the local master key (payShield JC/JE).
+    ///
+    /// # Errors
+    /// [`HsmError`]; a block that holds no PIN is [`HsmError::NoPinInBlock`].
+    fn to_lmk(
+        &self,
+        pin: &ZonePin,
+        account: &Account12,
+    ) -> impl Future<Output = Result<LmkPin, HsmError>> + Send;
+
+    /// Verifies the current PIN against `reference` (payShield EC/EA/BE).
+    ///
+    /// # Errors
+    /// [`HsmError`]. A wrong PIN is no error but [`Verdict::Wrong`].
+    fn verify(
+        &self,
+        current: &ZonePin,
+        account: &Account12,
+        method: &Method,
+        reference: &Reference,
+    ) -> impl Future<Output = Result<Verdict, HsmError>> + Send;
+
+    /// Makes the reference of a new PIN, if the rules accept it (payShield FW/BK, DG/DE).
+    ///
+    /// # Errors
+    /// [`HsmError`]; a PIN the rules refuse is [`HsmError::NewPinUnacceptable`].
+    fn derive(
+        &self,
+        new: &LmkPin,
+        account: &Account12,
+        method: &Method,
+        rules: &PinRules,
+    ) -> impl Future<Output = Result<Reference, HsmError>> + Send;
+
+    /// Verifies the current PIN and, only if it is right, makes the reference of the new one (payShield CU/DU).
+    ///
+    /// # Errors
+    /// [`HsmError`]. The verdict on the current PIN comes first: rules of the new PIN are told only to who knew the
+    /// current one.
+    fn verify_and_derive(
+        &self,
+        change: &Change<'_>,
+    ) -> impl Future<Output = Result<ChangeVerdict, HsmError>> + Send;
+
+    /// Translates a block from one zone key to another (payShield CC/CA), by the rules of PCI PIN 3-3.
+    ///
+    /// # Errors
+    /// [`HsmError::TranslationForbidden`] where those rules forbid the pair of formats.
+    fn translate(
+        &self,
+        pin: &ZonePin,
+        to_key: KeyId,
+        to_format: BlockFormat,
+        account: &Account12,
+    ) -> impl Future<Output = Result<ZonePin, HsmError>> + Send;
+
+    /// Puts a clear PIN under the LMK (payShield BA): for doors that receive one, and for imports.
+    ///
+    /// # Errors
+    /// [`HsmError::NewPinUnacceptable`] for anything but 4 to 12 digits.
+    fn encrypt_pin(
+        &self,
+        digits: zeroize::Zeroizing<Vec<u8>>,
+        account: &Account12,
+    ) -> impl Future<Output = Result<LmkPin, HsmError>> + Send;
+
+    /// The 8-byte MAC of a message (payShield M6): ISO 9797-1 algorithm 3, padding 1.
+    ///
+    /// # Errors
+    /// [`HsmError::KeyUnusable`] when the key is not one for MACs.
+    fn mac(
+        &self,
+        key: KeyId,
+        message: &[u8],
+    ) -> impl Future<Output = Result<[u8; 8], HsmError>> + Send;
+
+    /// Compares a MAC in constant time (payShield M8). `expected` is the leftmost 4 to 8 bytes.
+    ///
+    /// # Errors
+    /// As [`Hsm::mac`].
+    fn verify_mac(
+        &self,
+        key: KeyId,
+        message: &[u8],
+        expected: &[u8],
+    ) -> impl Future<Output = Result<Verdict, HsmError>> + Send;
+
+    /// The check value of a key (payShield BU): first three bytes of zeros encrypted.
+    ///
+    /// # Errors
+    /// [`HsmError::KeyUnknown`].
+    fn check_value(&self, key: KeyId) -> impl Future<Output = Result<[u8; 3], HsmError>> + Send;
+
+    /// Whether the module is fit to work (payShield NC).
+    ///
+    /// # Errors
+    /// [`HsmError::Unavailable`].
+    fn diagnose(&self) -> impl Future<Output = Result<(), HsmError>> + Send;
+}
+
+/// A PIN change as one command.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    /// Current PIN under its zone key.
+    pub current: &'a ZonePin,
+    /// New PIN, already under the LMK.
+    pub new: &'a LmkPin,
+    /// Account both are bound to.
+    pub account: &'a Account12,
+    /// How the product makes references.
+    pub method: &'a Method,
+    /// The card's reference now.
+    pub reference: &'a Reference,
+    /// What the product demands of the new PIN.
+    pub rules: &'a PinRules,
+}
+
+/// Whether a PIN or a MAC is right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// It is.
+    Right,
+    /// It is not.
+    Wrong,
+}
+
+/// What a change command found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum ChangeVerdict {
+    /// The current PIN is right; this is the new reference.
+    Right(Reference),
+    /// The current PIN is right, but the rules refuse the new one.
+    RightButUnacceptable,
+    /// The current PIN is wrong.
+    Wrong,
+}
+
+/// Why a command was not done. Carries names and numbers of ours, never bytes of a key, a block or a PIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HsmError {
+    /// No key of that id.
+    #[error("key unknown: add it to the key file and reload")]
+    KeyUnknown,
+    /// The key exists but not for this use, or with another length or parity.
+    #[error("key may not be used for this command: check its type in the key file")]
+    KeyUnusable,
+    /// The new PIN breaks a rule.
+    #[error("new PIN refused by the product's rules")]
+    NewPinUnacceptable,
+    /// The block decrypts to no PIN.
+    #[error("PIN block holds no PIN: format, account or key differ from the sender's")]
+    NoPinInBlock,
+    /// Something stored does not open under this LMK.
+    #[error("stored PIN does not open: another LMK, or changed bytes")]
+    StoredPinCorrupt,
+    /// Too many wrong PINs of one account in a short time.
+    #[error(
+        "too many wrong PINs of one account: the module refuses further verifications for a while"
+    )]
+    Throttled,
+    /// PCI PIN 3-3 forbids this pair of formats.
+    #[error("translation between these PIN block formats is forbidden (PCI PIN 3-3)")]
+    TranslationForbidden,
+    /// The module does not answer.
+    #[error("HSM unavailable")]
+    Unavailable,
+}

@@ -1,0 +1,3 @@
+//! Reads the command line and runs one command.
+#![forbid(unsafe_code)]
+fn main() {}

@@ -1,0 +1,1 @@
+//! PIN arithmetic on clear values. Only `hsm::soft` imports it.
