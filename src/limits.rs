@@ -4,6 +4,10 @@
 
 /// Largest frame a link accepts, length prefix excluded. A longer one is counted and the connection closed.
 pub const FRAME_BYTES_MAX: usize = 8192;
+/// Room a connection makes before it reads: some twenty PIN changes.
+pub const READ_BYTES: usize = 8192;
+/// Answers a peer may leave untaken before we stop reading from it. It is closed if it takes none in time.
+pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// Requests one link may have in flight. Further ones are shed at once: 91.
 pub const IN_FLIGHT_PER_LINK_MAX: usize = 4096;
 /// Connections one listener may hold. Further ones are closed at once and counted.

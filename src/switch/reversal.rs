@@ -59,9 +59,10 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
     }
 }
 
-/// The card's way back, if its last change is the one named.
+/// The card's way back, if its last change is the one named. Institution, trace number and terminal are enough, since
+/// the card is the same: senders of reversals do not always copy every other element.
 fn undo_of(card: &CardRecord, original: TransactionKey) -> Option<&Undo> {
-    card.undo.as_ref().filter(|undo| undo.key == original)
+    card.undo.as_ref().filter(|undo| undo.key.same_trace(&original))
 }
 
 /// The card with its old reference, or unchanged when another reversal of the same change came first.

@@ -80,6 +80,14 @@ impl Stages {
         self.since = now;
     }
 
+    /// Takes over the stages of a later part of the line, which ended last.
+    pub fn follow(&mut self, later: &Self) {
+        for (total, spent) in self.spent.iter_mut().zip(later.spent) {
+            *total += spent;
+        }
+        self.since = later.since;
+    }
+
     /// Time spent in one stage; zero where it was not entered.
     #[must_use]
     pub fn spent(&self, stage: Stage) -> Now {
