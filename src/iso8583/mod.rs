@@ -1,1 +1,3 @@
 //! iso8583
+
+pub mod frame;
