@@ -174,8 +174,8 @@ fn frames_do_not_follow_reads() {
     assert_eq!(codec.decode_eof(&mut src), Err(FrameError::Truncated { have: 4 }));
 }
 
-/// The message of `iso8583rs-1100-pin-mac` and the header and start of `zemuldo-iso87-0100-static-header` and
-/// `fimet-visa-base1-0100` in the corpus: what their own libraries framed.
+/// Lengths and headers as they stand in the corpus samples `iso8583rs-1100-pin-mac`,
+/// `zemuldo-iso87-0100-static-header-primary-bitmap-only` and `fimet-visa-base1-0100`, before filler of the same length.
 #[test]
 fn frames_of_other_implementations() {
     let message = [b"1100".as_slice(), &[0x5A; 122]].concat();
