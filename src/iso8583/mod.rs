@@ -1,1 +1,4 @@
 //! iso8583
+
+pub mod frame;
+pub mod tlv;
