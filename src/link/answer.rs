@@ -173,8 +173,10 @@ impl Wire {
             }
             Err(error) => {
                 tracing::info!(link = %link.name, %error, "message refused");
-                let partial = Message::partial(&settings.dialect, &frame, &self.layout)
-                    .ok_or(Closed::Because(Rejected::Unreadable))?;
+                let partial = Message::partial(&settings.dialect, &frame, &self.layout);
+                if partial.present().is_empty() && error.field < 2 {
+                    return Err(Closed::Because(Rejected::Unreadable));
+                }
                 let asked = match map.class(partial.mti()) {
                     Class::Network | Class::Request | Class::Reversal => {
                         Asked::Refused(Reason::FormatError)

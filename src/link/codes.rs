@@ -3,10 +3,9 @@
 //! [`Codes::of`] is the only place where a [`Reason`] becomes what a terminal sees: a total match, so a new reason does
 //! not compile until somebody decides.
 
-use serde::Deserialize;
-
 use crate::card::Receipt;
 use crate::domain::outcome::{Outcome, Reason};
+use crate::iso8583::{Dialect, Item, SpecError};
 
 /// A response code as text: two characters (1987), three (1993) or four (2003).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,24 +34,58 @@ impl std::fmt::Debug for Code {
     }
 }
 
-impl<'de> Deserialize<'de> for Code {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let fits = (2..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
+impl Code {
+    fn read(section: &Item, key: &str) -> Result<Self, SpecError> {
+        let item = section.get(key).ok_or_else(|| section.error(key, "is missing"))?;
+        let text = item.as_str().unwrap_or_default().as_bytes();
+        let fits = (2..=4).contains(&text.len()) && text.iter().all(u8::is_ascii_alphanumeric);
         if !fits {
-            return Err(serde::de::Error::custom("a response code has 2 to 4 letters or digits"));
+            return Err(item.error(key, "a response code has 2 to 4 letters or digits"));
         }
         let mut bytes = [0; 4];
-        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        bytes[..text.len()].copy_from_slice(text);
         #[expect(clippy::cast_possible_truncation, reason = "len <= 4")]
         let len = text.len() as u8;
         Ok(Self { bytes, len })
     }
 }
 
+const KEYS: &[&str] = &[
+    "approved",
+    "approved_network",
+    "approved_reversal",
+    "format_error",
+    "not_supported",
+    "card_unknown",
+    "no_route",
+    "wrong_pin",
+    "tries_exceeded",
+    "card_expired",
+    "card_blocked",
+    "card_not_activated",
+    "card_closed",
+    "card_lost",
+    "card_stolen",
+    "account_status",
+    "account_type",
+    "pin_suppressed",
+    "channel_not_allowed",
+    "too_many_changes",
+    "new_pin_unacceptable",
+    "no_pin_in_block",
+    "key_out_of_step",
+    "mac_wrong",
+    "hsm_unavailable",
+    "unavailable",
+    "outcome_unknown",
+    "in_progress",
+    "duplicate",
+    "original_not_found",
+    "system_error",
+];
+
 /// One code a reason, and the approvals. Every key is required, none other is known.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct Codes {
     approved: Code,
     approved_network: Code,
@@ -88,6 +121,50 @@ pub struct Codes {
 }
 
 impl Codes {
+    /// Reads the `[responses]` section of a dialect.
+    ///
+    /// # Errors
+    /// [`SpecError`] names the file, the line and the key.
+    pub fn of_dialect(dialect: &Dialect) -> Result<Self, SpecError> {
+        let section = super::map::section(dialect, "responses")?;
+        let read = |key: &str| Code::read(section, key);
+        let codes = Self {
+            approved: read("approved")?,
+            approved_network: read("approved_network")?,
+            approved_reversal: read("approved_reversal")?,
+            format_error: read("format_error")?,
+            not_supported: read("not_supported")?,
+            card_unknown: read("card_unknown")?,
+            no_route: read("no_route")?,
+            wrong_pin: read("wrong_pin")?,
+            tries_exceeded: read("tries_exceeded")?,
+            card_expired: read("card_expired")?,
+            card_blocked: read("card_blocked")?,
+            card_not_activated: read("card_not_activated")?,
+            card_closed: read("card_closed")?,
+            card_lost: read("card_lost")?,
+            card_stolen: read("card_stolen")?,
+            account_status: read("account_status")?,
+            account_type: read("account_type")?,
+            pin_suppressed: read("pin_suppressed")?,
+            channel_not_allowed: read("channel_not_allowed")?,
+            too_many_changes: read("too_many_changes")?,
+            new_pin_unacceptable: read("new_pin_unacceptable")?,
+            no_pin_in_block: read("no_pin_in_block")?,
+            key_out_of_step: read("key_out_of_step")?,
+            mac_wrong: read("mac_wrong")?,
+            hsm_unavailable: read("hsm_unavailable")?,
+            unavailable: read("unavailable")?,
+            outcome_unknown: read("outcome_unknown")?,
+            in_progress: read("in_progress")?,
+            duplicate: read("duplicate")?,
+            original_not_found: read("original_not_found")?,
+            system_error: read("system_error")?,
+        };
+        super::map::only_known(section, KEYS)?;
+        Ok(codes)
+    }
+
     /// The code of a request's outcome. An approval needs its receipt.
     #[must_use]
     pub fn outcome(&self, outcome: &Outcome<Receipt>, reversal: bool) -> Code {

@@ -21,5 +21,5 @@ mod translate;
 
 pub use codes::Codes;
 pub use listener::{Drain, Link, bind, serve};
-pub use map::{MapError, PinMap};
+pub use map::PinMap;
 pub use settings::{MacRule, Settings};

@@ -45,7 +45,7 @@ impl Reply {
             spans: [Span::default(); ECHO_FIELDS_MAX],
             count: 0,
         };
-        for field in message.fields() {
+        for field in message.present().iter() {
             if echo_fields.contains(&field) || also == Some(field) {
                 reply.note(message, field);
             }
@@ -65,11 +65,12 @@ impl Reply {
 
     fn note(&mut self, message: &Message<'_>, field: u8) {
         let at = usize::from(self.count);
-        let (Some(span), Some(slot)) = (message.span(field), self.spans.get_mut(at)) else {
+        let (Some(start), Some(wire)) = (message.offset(field), message.raw(field)) else {
             return;
         };
+        let Some(slot) = self.spans.get_mut(at) else { return };
         // A frame is shorter than 64 KiB (limits.rs), so its offsets fit.
-        let (Ok(start), Ok(end)) = (u16::try_from(span.start), u16::try_from(span.end)) else {
+        let (Ok(start), Ok(end)) = (u16::try_from(start), u16::try_from(start + wire.len())) else {
             return;
         };
         *slot = Span { field, start, end };

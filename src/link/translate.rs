@@ -191,7 +191,7 @@ fn pan(message: &Message<'_>) -> Result<Pan, Reason> {
 fn block(settings: &Settings, message: &Message<'_>, place: Place) -> Result<ZonePin, Reason> {
     let bytes = match place.sub {
         None => message.binary(place.field),
-        Some(sub) => message.sub_binary(place.field, sub),
+        Some(sub) => message.sub(place.field, &[sub]).and_then(|sub| sub.binary()),
     }
     .ok_or(Reason::FormatError)?;
     let bytes = bytes.as_bytes();
