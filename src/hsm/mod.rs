@@ -10,6 +10,9 @@ use crate::domain::pan::Account12;
 use crate::domain::pin::{BlockFormat, KeyId, LmkPin, Method, PinRules, Reference, ZonePin};
 
 pub mod key;
+pub mod keyfile;
+pub mod lmk;
+pub mod published;
 pub mod soft;
 
 /// PIN operations of a hardware security module.
