@@ -174,6 +174,10 @@ impl FrameCodec {
     ///
     /// # Errors
     /// [`FrameError::TooLong`]; the frame is then taken out of `dst` again.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a mark is used up: it cannot end two frames"
+    )]
     pub fn end(&self, dst: &mut BytesMut, mark: Mark) -> Result<(), FrameError> {
         if let Some(trailer) = self.framing.trailer {
             dst.put_u8(trailer);
@@ -191,6 +195,10 @@ impl FrameCodec {
     }
 
     /// Takes a frame that was begun out of `dst` again.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a mark is used up: it cannot end two frames"
+    )]
     pub fn cancel(&self, dst: &mut BytesMut, mark: Mark) {
         dst.truncate(mark.start);
     }

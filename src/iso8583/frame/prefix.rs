@@ -27,9 +27,9 @@ pub(super) struct Prefix {
     pub(super) inclusive: bool,
 }
 
-/// Two zero bytes beside the number: CSChannel and VAPChannel after it, GICCChannel before it.
+/// Two zero bytes beside the number: jPOS `CSChannel` and `VAPChannel` after it, `GICCChannel` before it.
 const ZERO2: &[u8] = &[0, 0];
-/// Protocol id of RBPChannel, and its "last part" flag.
+/// Protocol id of jPOS `RBPChannel`, and its "last part" flag.
 const RBP: &[u8] = &[0xD0, 0x4A];
 
 const fn plain(number: Number, width: u8) -> Prefix {
@@ -93,7 +93,7 @@ impl Prefix {
             return Ok(None);
         };
         let number = self.value(digits, start)?;
-        // A zero is a poll in both counts: AmexChannel writes 00 00, although its own two bytes count.
+        // A zero is a poll in both counts: jPOS AmexChannel writes 00 00, although its own two bytes count.
         let length = if number == 0 || !self.inclusive {
             number
         } else {
@@ -145,7 +145,9 @@ impl Prefix {
         };
         let order = |byte: u8| char::from_digit(u32::from(byte), 16).map_or(b'0', |c| c as u8);
         if self.number == Number::LittleEndian {
-            digits.iter_mut().for_each(|byte| *byte = put(256));
+            for byte in digits {
+                *byte = put(256);
+            }
             return;
         }
         for byte in digits.iter_mut().rev() {

@@ -211,7 +211,7 @@ fn check_answer(framing: &str, request: &str, answer: &str) {
     assert_eq!(hex::encode_upper(&dst[6..]), hex::encode_upper(bytes(answer)), "{framing}");
 }
 
-/// Destination and source change places: jPOS NACChannel with `tpdu-swap`, BASE1Header `swapDirection` and `setLen`.
+/// Destination and source change places: jPOS `NACChannel` with `tpdu-swap`, `BASE1Header`'s `swapDirection` and `setLen`.
 #[test]
 fn answers_reflect_the_header() {
     check_answer("be2", "0001AA", "0003 EEEEEE");
@@ -241,7 +241,7 @@ fn requests_of_our_own_carry_the_configured_header() {
     assert_eq!(own("be2+visa22:123456654321"), visa);
 }
 
-/// jPOS BASE1Header: a header of 26 bytes whose reject bitmap starts with a one, before the original header.
+/// jPOS `BASE1Header`: a header of 26 bytes whose reject bitmap starts with a one, before the original header.
 #[test]
 fn a_rejected_message_is_told_apart() {
     let reject = "1A 81 02 0036 000001 000002 00 0000 000000 00 000000 00 8000 0517";

@@ -113,7 +113,7 @@ fn datasets_wrap_elements() {
     let field = bytes("02 0000 01 0002 9A 05");
     let last = datasets(&field).last().unwrap().unwrap();
     assert_eq!(tell(last.pieces()), "value at 8: 5 bytes announced, 0 there");
-    assert!(put_dataset(&mut written, 1, &[0; 65_536]).is_err());
+    assert!(put_dataset(&mut written, 1, &vec![0; 65_536]).is_err());
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn a_tag_is_one_tag() {
     for good in [0x9A, 0x9F26, 0xFF60, 0xDF_8104, 0xDF81_8104] {
         assert_eq!(Tag::new(good).map(Tag::number), Some(good), "{good:X}");
     }
-    for bad in [0, 0x9F, 0xFF, 0x9A9A, 0x9F81, 0x9F26_01, 0xDF81_8181] {
+    for bad in [0, 0x9F, 0xFF, 0x9A9A, 0x9F81, 0x009F_2601, 0xDF81_8181] {
         assert_eq!(Tag::new(bad), None, "{bad:X}");
     }
     assert_eq!(
