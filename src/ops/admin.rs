@@ -101,7 +101,7 @@ async fn ready(State(admin): State<Admin>) -> Response {
     let ready = admin.readiness.is_ready();
     let mut body = json!({ "ready": ready, "latches": {}});
     for (latch, closed) in admin.readiness.latches() {
-        body["latches"][latch.label()] = closed.map_or(json!("open"), |why| json!(**why));
+        body["latches"][latch.label()] = closed.map_or_else(|| json!("open"), |why| json!(**why));
     }
     answer(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body)
 }

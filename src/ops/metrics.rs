@@ -146,7 +146,7 @@ impl Metrics {
 
     /// Folds the values of histograms into their buckets, every `period`, until the runtime ends. Without it they stay
     /// in memory for as long as nobody scrapes.
-    pub fn spawn_upkeep(&self, period: Duration) -> tokio::task::JoinHandle<()> {
+    pub fn spawn_upkeep(&self, period: Duration) {
         let handle = self.handle.clone();
         tokio::spawn(async move {
             let mut timer = tokio::time::interval(period);
@@ -159,20 +159,19 @@ impl Metrics {
                     tracing::error!("metrics upkeep failed");
                 }
             }
-        })
+        });
     }
 }
 
 /// The catalogue as a Markdown table.
 #[must_use]
 pub fn markdown() -> String {
-    let mut text =
-        String::from("| metric | kind | labels | meaning |\n| --- | --- | --- | --- |\n");
-    for Metric { name, kind, labels, help } in CATALOGUE {
-        let labels = labels.join(", ");
-        text.push_str(&format!("| `{name}` | {} | {labels} | {help} |\n", kind.label()));
-    }
-    text
+    let row = |metric: &Metric| {
+        let Metric { name, kind, labels, help } = metric;
+        format!("| `{name}` | {} | {} | {help} |\n", kind.label(), labels.join(", "))
+    };
+    let head = "| metric | kind | labels | meaning |\n| --- | --- | --- | --- |\n";
+    std::iter::once(head.to_owned()).chain(CATALOGUE.iter().map(row)).collect()
 }
 
 fn builder() -> PrometheusBuilder {
