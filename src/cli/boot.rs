@@ -20,7 +20,7 @@ use crate::hsm::soft::{SoftHsm, ThrottleLimit};
 use crate::iso8583::Dialect;
 use crate::iso8583::frame::Framing;
 use crate::link::session::Timers;
-use crate::link::tls::TlsSettings;
+use crate::link::tls::{Tls, TlsFiles};
 use crate::link::{Codes, MacRule, PinMap, Settings};
 use crate::ops::config::{ActiveWish, Config, ConfigError, Link, PinMethod, Route};
 use crate::route::Table;
@@ -183,9 +183,12 @@ fn one_link(
     };
     let tls = match &link.tls {
         Some(tls) => {
-            let loaded =
-                TlsSettings::load(&tls.certificate, &tls.key, tls.client_ca.as_deref());
-            Some(loaded.map_err(|error| config.error(&at("tls"), error))?)
+            let files = TlsFiles {
+                certificate: tls.certificate.clone(),
+                key: tls.key.clone(),
+                client_ca: tls.client_ca.clone(),
+            };
+            Some(Arc::new(Tls::load(files).map_err(|error| config.error(&at("tls"), error))?))
         }
         None => None,
     };

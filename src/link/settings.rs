@@ -10,7 +10,8 @@ use crate::iso8583::Dialect;
 use crate::iso8583::frame::Framing;
 use crate::link::map::PinMap;
 use crate::link::session::Timers;
-use crate::link::tls::TlsSettings;
+use crate::link::codes::Codes;
+use crate::link::tls::Tls;
 
 /// One configured listener.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct Settings {
     pub dialect: Arc<Dialect>,
     /// What messages mean.
     pub map: Arc<PinMap>,
+    /// What outcomes are called.
+    pub codes: Arc<Codes>,
     /// How the stream is cut into frames.
     pub framing: Framing,
     /// Zone key of its PIN blocks.
@@ -54,7 +57,7 @@ pub struct Settings {
     /// Addresses that may connect; empty allows all.
     pub allow: Vec<ipnet::IpNet>,
     /// TLS, where it is configured.
-    pub tls: Option<TlsSettings>,
+    pub tls: Option<Arc<Tls>>,
     /// A request slower than this is logged with its stages.
     pub slow_request: Duration,
 }
