@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::card::embedded::{EmbeddedStore, StoreOptions};
 use crate::card::product::{Product, Products};
 use crate::cli::Failure;
-use crate::domain::clock::{Clock, SystemClock};
+use crate::domain::clock::SystemClock;
 use crate::domain::pin::{KeyId, Method};
 use crate::domain::request::{LinkId, Tag};
 use crate::domain::vault::Vault;
@@ -37,8 +37,7 @@ impl From<ConfigError> for Failure {
 
 /// Opens the key file the configuration names.
 pub(crate) fn open_hsm(config: &Config, clock: SystemClock) -> Result<Arc<SoftHsm>, Failure> {
-    let test_keys =
-        if config.hsm.allow_test_keys { TestKeys::Allowed } else { TestKeys::Refused };
+    let test_keys = if config.hsm.allow_test_keys { TestKeys::Allowed } else { TestKeys::Refused };
     let limit = ThrottleLimit { wrong: config.hsm.wrong_pins_per_hour, ..Default::default() };
     SoftHsm::open(&config.hsm.keys, &config.hsm.lmk, test_keys, Arc::new(clock))
         .and_then(|hsm| hsm.with_throttle(limit))
@@ -66,7 +65,8 @@ pub(crate) fn rules(config: &Config, hsm: &SoftHsm) -> Result<Rules, Failure> {
         let at = |key: &str| format!("product[{index}].{key}");
         let method = method(&product.method, |name| {
             hsm.key(name).ok_or_else(|| {
-                config.error(&at("pvk"), format!("no key {name:?} in {}", config.hsm.keys.display()))
+                config
+                    .error(&at("pvk"), format!("no key {name:?} in {}", config.hsm.keys.display()))
             })
         })?;
         hsm.check_method(&method).map_err(|error| config.error(&at("pin_method"), error))?;
@@ -235,9 +235,4 @@ pub(crate) fn switch(
 /// A clock for the whole process.
 pub(crate) fn clock() -> SystemClock {
     SystemClock::start()
-}
-
-/// The same clock, for parts that take a trait object.
-pub(crate) fn shared(clock: SystemClock) -> Arc<dyn Clock> {
-    Arc::new(clock)
 }

@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 mod boot;
 mod check;
+mod demo;
 mod serve;
 
 /// An ISO 8583 switch for the moment a cardholder changes a PIN.
@@ -25,6 +26,8 @@ struct Cli {
 enum Command {
     /// Validate a configuration without starting; print what it would listen on and connect to.
     Check(check::Check),
+    /// Run the whole switch on loopback with the demo world, and a tour through it.
+    Demo(demo::Demo),
     /// Run the switch.
     Serve(serve::Serve),
 }
@@ -77,6 +80,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = match command {
         Command::Check(check) => check.run(),
+        Command::Demo(demo) => demo.run(),
         Command::Serve(serve) => serve.run(),
     };
     match done {

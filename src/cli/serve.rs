@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::card::embedded::EmbeddedStore;
-use crate::cli::boot::{self, NodeSwitch};
 use crate::cli::Failure;
+use crate::cli::boot::{self, NodeSwitch};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::hsm::Hsm;
 use crate::hsm::soft::SoftHsm;
@@ -109,7 +109,7 @@ struct NodeState {
     hsm: Arc<SoftHsm>,
     switch: Arc<NodeSwitch>,
     links: Vec<Arc<NodeLink>>,
-    readiness: Readiness,
+    readiness: Arc<Readiness>,
 }
 
 impl Running {
@@ -126,7 +126,7 @@ impl Running {
             .with_context(|| format!("admin: {}", config.admin.listen))?;
 
         let links = bound.iter().map(|(link, _)| link.clone()).collect();
-        let state = NodeState { config, hsm, switch, links, readiness: Readiness::new() };
+        let state = NodeState { config, hsm, switch, links, readiness: Arc::new(Readiness::new()) };
         let state = Arc::new(state);
         let (drain, drained) = watch::channel(false);
         let mut serving = JoinSet::new();
@@ -169,9 +169,6 @@ impl Running {
         if tokio::time::timeout(patience, all).await.is_err() {
             tracing::warn!("connections still open after drain_seconds are closed");
         }
-        if let Err(error) = node.switch.store().shut() {
-            tracing::error!(%error, "the store did not close in order; the next start replays its journal");
-        }
         tracing::info!("stopped");
     }
 
@@ -199,12 +196,15 @@ impl NodeState {
                 && old.dialect.name() == new.dialect.name()
                 && old.framing == new.framing;
             if !same {
-                let reason = "name, listen, dialect and framing of a link change only with a restart";
+                let reason =
+                    "name, listen, dialect and framing of a link change only with a restart";
                 return Err(config.error(&format!("link[{index}]"), reason).into());
             }
         }
         if settings.len() != self.links.len() {
-            return Err(config.error("link", "links are added and removed only with a restart").into());
+            return Err(config
+                .error("link", "links are added and removed only with a restart")
+                .into());
         }
         for (link, new) in self.links.iter().zip(settings) {
             link.reload(new);
@@ -238,7 +238,7 @@ impl NodeState {
         let keys: Vec<_> = self
             .hsm
             .keys()
-            .map(|key| json!({"name": key.name, "type": key.key_type.name(), "kcv": key.check_value.to_string()}))
+            .map(|key| json!({"name": key.name, "type": key.key_type.name(), "kcv": hex::encode_upper(key.check_value)}))
             .collect();
         json!({
             "node": self.config.node.name,
@@ -247,7 +247,14 @@ impl NodeState {
             "ready": self.readiness.is_ready(),
             "closed": closed,
             "links": links,
-            "store": store.to_json(),
+            "store": {
+                "cards": store.cards,
+                "transaction_keys": store.transaction_keys,
+                "queue_depth": store.queue_depth,
+                "last_sequence": store.last_sequence,
+                "checkpoint": store.checkpoint,
+                "poisoned": store.poisoned,
+            },
             "keys": keys,
             "unsettled": 0,
         })
@@ -259,7 +266,7 @@ fn serve_admin(state: Arc<NodeState>, metrics: Metrics, listener: TcpListener) {
         let state = state.clone();
         Arc::new(move || state.status())
     };
-    let readiness = Arc::new(state);
+    let readiness = state.readiness.clone();
     tokio::spawn(Admin::new(metrics, readiness, provider).serve(listener, std::future::pending()));
 }
 

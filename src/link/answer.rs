@@ -18,7 +18,7 @@ use crate::domain::clock::{Clock, Now};
 use crate::domain::outcome::Reason;
 use crate::hsm::Hsm;
 use crate::iso8583::frame::{Frame, FrameCodec, Header};
-use crate::iso8583::{Layout, Message, decode};
+use crate::iso8583::{Builder, Layout, Message, decode};
 use crate::limits::{ANSWER_BYTES_MAX, READ_BYTES};
 use crate::link::job::{Done, Job, ReceivedMac, Work};
 use crate::link::listener::{InFlight, Link};
@@ -188,10 +188,8 @@ impl Wire {
             }
         };
         let network = map.class(message.mti()) == Class::Network;
-        let refused = |reason| Work::Answer {
-            code: settings.codes.of(reason),
-            declined: Some(reason),
-        };
+        let refused =
+            |reason| Work::Answer { code: settings.codes.of(reason), declined: Some(reason) };
         let work = match asked {
             Asked::Session(event) => match self.session.step(arrived, event) {
                 Action::Accept => Work::Answer { code: settings.codes.network(), declined: None },
@@ -218,7 +216,10 @@ impl Wire {
         let also = network.then_some(map.network_code);
         let mac = message.mac().and_then(|mac| {
             let value = message.binary(mac.field)?;
-            Some(ReceivedMac { covered: mac.covered.len(), value: value.as_bytes().try_into().ok()? })
+            Some(ReceivedMac {
+                covered: mac.covered.len(),
+                value: value.as_bytes().try_into().ok()?,
+            })
         });
         let mut stages = Stages::start(arrived);
         stages.end(Stage::Decode, link.switch.clock().now());
@@ -239,7 +240,7 @@ impl Wire {
                 let response = settings.map.response_code;
                 done.reply
                     .write(&settings.dialect, response, done.code, &mut self.output)
-                    .and_then(crate::iso8583::Builder::finish)
+                    .map(Builder::finish)
                     .is_ok()
             }
         };

@@ -26,8 +26,11 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Serves one connection until it ends. Answers of work under way are written before it closes on drain or end of
 /// stream; on a broken stream they are lost, and a repeat finds them in the journal.
-pub(super) async fn run<IO, H, S, C>(link: Arc<Link<H, S, C>>, mut io: IO, drain: watch::Receiver<bool>)
-where
+pub(super) async fn run<IO, H, S, C>(
+    link: Arc<Link<H, S, C>>,
+    mut io: IO,
+    drain: watch::Receiver<bool>,
+) where
     IO: AsyncRead + AsyncWrite + Unpin,
     H: Hsm,
     S: Store,
@@ -87,7 +90,8 @@ where
     }
 }
 
-async fn told_to_drain(mut drain: watch::Receiver<bool>) {
+/// Completes when the switch takes no more work.
+pub(super) async fn told_to_drain(mut drain: watch::Receiver<bool>) {
     // An error means that the sender is gone, which is a drain as well.
     let _ = drain.wait_for(|draining| *draining).await;
 }

@@ -33,7 +33,10 @@ pub(super) struct Job<'a> {
 }
 
 /// What a job is.
-#[expect(clippy::large_enum_variant, reason = "moved once; a box would cost an allocation a request")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once; a box would cost an allocation a request"
+)]
 pub(super) enum Work {
     /// The answer is known: refused, shed, or a network message accepted.
     Answer {
@@ -70,10 +73,7 @@ pub(super) struct Done {
 }
 
 /// Takes one job to its answer. A panic inside is this request's 96 and nobody else's.
-pub(super) async fn serve<H: Hsm, S: Store, C: Clock>(
-    link: &Link<H, S, C>,
-    job: Job<'_>,
-) -> Done {
+pub(super) async fn serve<H: Hsm, S: Store, C: Clock>(link: &Link<H, S, C>, job: Job<'_>) -> Done {
     let settings = link.settings();
     let _place = job.place;
     let mut done = Done {
@@ -174,13 +174,22 @@ impl Done {
     }
 
     /// Counts the answer, and logs it when it was slow or our fault.
-    pub(super) fn count<H: Hsm, S: Store, C: Clock>(mut self, link: &Link<H, S, C>, settings: &Settings) {
+    pub(super) fn count<H: Hsm, S: Store, C: Clock>(
+        mut self,
+        link: &Link<H, S, C>,
+        settings: &Settings,
+    ) {
         let now = link.switch.clock().now();
         self.stages.end(Stage::Encode, now);
         let took = now.saturating_sub(self.arrived);
         let operation = self.asked.map(|(operation, ..)| operation);
         link.meters.finished(
-            Finished { operation, route: self.route, declined: self.declined, code: self.code.as_str() },
+            Finished {
+                operation,
+                route: self.route,
+                declined: self.declined,
+                code: self.code.as_str(),
+            },
             &self.stages,
             took.as_secs_f64(),
         );

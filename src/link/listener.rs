@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -134,8 +135,9 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 pub async fn serve<H: Hsm, S: Store, C: Clock>(
     link: Arc<Link<H, S, C>>,
     listener: TcpListener,
-    mut drain: Drain,
+    drain: Drain,
 ) {
+    let mut told = pin!(connection::told_to_drain(drain.clone()));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -153,7 +155,7 @@ pub async fn serve<H: Hsm, S: Store, C: Clock>(
                 }
             },
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            _ = drain.wait_for(|draining| *draining) => break,
+            () = &mut told => break,
         }
     }
     drop(listener);

@@ -219,7 +219,9 @@ fn needed<'a>(table: &'a Item, key: &str) -> Result<&'a Item, SpecError> {
 
 fn number(item: &Item, key: &str) -> Result<u8, SpecError> {
     let number = item.as_integer().and_then(|n| u8::try_from(n).ok());
-    number.filter(|n| (2..=192).contains(n)).ok_or_else(|| item.error(key, "must be a field, 2 to 192"))
+    number
+        .filter(|n| (2..=192).contains(n))
+        .ok_or_else(|| item.error(key, "must be a field, 2 to 192"))
 }
 
 fn list<'a>(table: &'a Item, key: &str) -> Result<&'a [Item], SpecError> {

@@ -82,14 +82,14 @@ impl Reply {
     ///
     /// # Errors
     /// [`EncodeError`] when the dialect has no rule for the response code, which its loading has ruled out.
-    pub(super) fn write<'a>(
+    pub(super) fn write<'d, 'o>(
         &self,
-        dialect: &'a Dialect,
+        dialect: &'d Dialect,
         response_field: u8,
         code: Code,
-        out: &'a mut BytesMut,
-    ) -> Result<Builder<'a>, EncodeError> {
-        let mut builder = Builder::new(dialect, self.mti, out)?;
+        out: &'o mut BytesMut,
+    ) -> Result<Builder<'d, 'o>, EncodeError> {
+        let mut builder = Builder::new(dialect, self.mti, out);
         let spans = &self.spans[..usize::from(self.count)];
         let before = spans.partition_point(|span| span.field < response_field);
         for span in &spans[..before] {

@@ -133,8 +133,7 @@ impl Session {
 mod tests {
     use super::*;
 
-    const TIMERS: Timers =
-        Timers { idle: Duration::from_secs(30), frame: Duration::from_secs(10) };
+    const TIMERS: Timers = Timers { idle: Duration::from_secs(30), frame: Duration::from_secs(10) };
 
     #[track_caller]
     fn check(require_sign_on: bool, script: &[(u64, Event, Action)]) {
@@ -215,7 +214,8 @@ mod tests {
                 let mut session = Session::new(true, TIMERS, Now::ZERO);
                 session.state = state;
                 let action = session.step(Duration::from_secs(1), event);
-                writeln!(table, "{state:?} + {event:?} -> {:?}, {action:?}", session.state).unwrap();
+                writeln!(table, "{state:?} + {event:?} -> {:?}, {action:?}", session.state)
+                    .unwrap();
             }
         }
         insta::assert_snapshot!(table);

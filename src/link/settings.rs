@@ -8,9 +8,9 @@ use crate::domain::pin::{BlockFormat, KeyId};
 use crate::domain::request::{Channel, LinkId, Rights, Tag};
 use crate::iso8583::Dialect;
 use crate::iso8583::frame::Framing;
+use crate::link::codes::Codes;
 use crate::link::map::PinMap;
 use crate::link::session::Timers;
-use crate::link::codes::Codes;
 use crate::link::tls::Tls;
 
 /// One configured listener.

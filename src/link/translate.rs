@@ -16,7 +16,10 @@ use crate::link::settings::Settings;
 
 /// What a message asks for.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "moved once; a box would cost an allocation a request")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once; a box would cost an allocation a request"
+)]
 pub(super) enum Asked {
     /// The session: sign-on, sign-off, echo.
     Session(Event),
@@ -62,11 +65,7 @@ fn session_event(map: &PinMap, message: &Message<'_>) -> Asked {
     }
 }
 
-fn request(
-    settings: &Settings,
-    message: &Message<'_>,
-    arrived: Now,
-) -> Result<PinRequest, Reason> {
+fn request(settings: &Settings, message: &Message<'_>, arrived: Now) -> Result<PinRequest, Reason> {
     let map = &*settings.map;
     let operation = operation(map, message)?;
     let current = match operation {
