@@ -31,6 +31,9 @@ pub enum GenerateError {
         /// Numbers wanted.
         asked: u64,
     },
+    /// The caller has no reference for a card.
+    #[error("no reference: {0}")]
+    Reference(&'static str),
     /// The store refused one.
     #[error(transparent)]
     Bulk(#[from] BulkError),
@@ -86,7 +89,7 @@ pub fn generate(
     product: &Product,
     seed: u64,
     count: u64,
-    mut reference: impl FnMut(&Pan) -> Reference,
+    mut reference: impl FnMut(&Pan) -> Result<Reference, &'static str>,
     mut progress: impl FnMut(u64),
 ) -> Result<u64, GenerateError> {
     let room = room(&product.bin).unwrap_or(0);
@@ -112,7 +115,7 @@ pub fn generate(
             pin_tries_used: 0,
             changes: 0,
             changes_day: 0,
-            reference: reference(&pan),
+            reference: reference(&pan).map_err(GenerateError::Reference)?,
             undo: None,
             identities: None,
         };
@@ -164,7 +167,7 @@ mod tests {
         let products = products();
         let product = products.named("visa-debit").unwrap();
         let mut store = open();
-        let reference = |_: &Pan| Reference::Pvv(*b"1234");
+        let reference = |_: &Pan| Ok(Reference::Pvv(*b"1234"));
         let made = generate(&mut store, &vault, product, 1, 3000, reference, |_| {}).unwrap();
         assert_eq!(made, 3000);
         drop(store);

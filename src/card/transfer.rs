@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::card::embedded::{BulkError, EmbeddedStore};
 use crate::card::product::{Product, Products};
-use crate::card::record::CardRecord;
+
 use crate::domain::pan::{Pan, PanHash};
 use crate::domain::pin::Reference;
 use crate::domain::vault::{Vault, VaultError};

@@ -1,1 +1,4 @@
-//! cli
+//! The command line: one file a command.
+
+pub mod audit;
+pub mod cards;
