@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
-use crate::card::CardKey;
 use crate::card::embedded::tests::{TestVault, options};
 use crate::card::record::{AccountStatus, AccountType, CardStatus, ProductKey};
+use crate::card::{CardKey, CardRecord};
 use crate::domain::pin::{LmkPin, Method, PinRules};
 use crate::domain::request::IdentityKind;
 
