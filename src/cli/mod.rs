@@ -9,10 +9,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod audit;
 mod boot;
+mod cards;
 mod check;
 mod demo;
 mod serve;
+mod stores;
 
 /// An ISO 8583 switch for the moment a cardholder changes a PIN.
 #[derive(Debug, Parser)]
@@ -24,6 +27,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Check the audit chain of a stopped switch's store.
+    Audit(audit::AuditArgs),
+    /// Import, export, show and generate cards of a stopped switch's store.
+    Cards(cards::CardsArgs),
     /// Validate a configuration without starting; print what it would listen on and connect to.
     Check(check::Check),
     /// Run the whole switch on loopback with the demo world, and a tour through it.
@@ -56,6 +63,12 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Other(error.into())
+    }
+}
+
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
@@ -79,6 +92,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let done = match command {
+        Command::Audit(audit) => audit.run(stores::open_store),
+        Command::Cards(cards) => cards.run(stores::open_cards),
         Command::Check(check) => check.run(),
         Command::Demo(demo) => demo.run(),
         Command::Serve(serve) => serve.run(),
