@@ -69,17 +69,17 @@ const fn histogram(
 /// Every metric, by name.
 #[rustfmt::skip]
 pub const CATALOGUE: &[Metric] = &[
-    gauge("pinion_build_info", &["version", "commit"], "Always 1; its labels say which build this is."),
+    gauge("pinion_build_info", &["version", "commit"], "Always 1; its labels name the build."),
     histogram("pinion_commit_batch_size", &[], "Records one commit made durable together."),
     histogram("pinion_commit_seconds", &[], "Time one commit took, sync included."),
     counter("pinion_declines_total", &["reason"], "Requests declined, by reason."),
-    counter("pinion_frames_rejected_total", &["link", "why"], "Frames or connections refused before they became a request."),
+    counter("pinion_frames_rejected_total", &["link", "why"], "Frames refused as no request."),
     histogram("pinion_host_request_seconds", &["host"], "Time from a request sent to a host to its answer."),
     gauge("pinion_hosts_up", &["host"], "1 while the host is signed on, else 0."),
     histogram("pinion_hsm_command_seconds", &["hsm", "command"], "Time one HSM command took."),
     counter("pinion_hsm_errors_total", &["hsm", "code"], "HSM commands that failed."),
     gauge("pinion_in_flight", &["link"], "Requests being worked on."),
-    counter("pinion_late_answers_total", &["host"], "Answers of a host that came after the request had been given up."),
+    counter("pinion_late_answers_total", &["host"], "Answers that came after their request was given up."),
     gauge("pinion_links_up", &["link"], "Connections the link holds."),
     counter("pinion_log_lines_dropped_total", &[], "Log lines dropped because stderr did not take them in time."),
     histogram("pinion_request_seconds", &["link", "operation", "route"], "Time from a frame read to its answer written."),
@@ -87,7 +87,7 @@ pub const CATALOGUE: &[Metric] = &[
     counter("pinion_reversals_total", &["host", "result"], "Reversals sent to a host, by result."),
     counter("pinion_route_overrides_total", &[], "Requests routed otherwise than their active-active wish."),
     counter("pinion_shed_total", &["link"], "Requests refused at once because too much was in flight."),
-    histogram("pinion_stage_seconds", &["stage"], "Time one stage of a request took: decode, dedupe, route, hsm, commit, host, encode."),
+    histogram("pinion_stage_seconds", &["stage"], "Time one stage of a request took."),
     gauge("pinion_unsettled", &[], "Forwarded changes whose outcome is unknown."),
     gauge("pinion_unsettled_age_seconds", &[], "Age of the oldest of them."),
 ];
