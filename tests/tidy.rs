@@ -413,10 +413,10 @@ fn metrics_in_the_source_are_those_of_the_catalogue() {
     for metric in CATALOGUE {
         match (used.contains(metric.name), METRICS_TO_COME.contains(&metric.name)) {
             (true, true) => {
-                faults.0.push(format!("{}: emitted: take it off METRICS_TO_COME", metric.name))
+                faults.0.push(format!("{}: emitted: take it off METRICS_TO_COME", metric.name));
             }
             (false, false) => {
-                faults.0.push(format!("{}: in CATALOGUE, and nothing emits it", metric.name))
+                faults.0.push(format!("{}: in CATALOGUE, and nothing emits it", metric.name));
             }
             (true, false) | (false, true) => {}
         }

@@ -82,7 +82,7 @@ pub const CATALOGUE: &[Metric] = &[
     counter("pinion_late_answers_total", &["host"], "Answers that came after their request was given up."),
     gauge("pinion_links_up", &["link"], "Connections the link holds."),
     counter("pinion_log_lines_dropped_total", &[], "Log lines dropped because stderr did not take them in time."),
-    histogram("pinion_request_seconds", &["link", "operation", "route"], "Time from a frame read to its answer written."),
+    histogram("pinion_request_seconds", &["link", "operation", "route"], "From frame read to answer written."),
     counter("pinion_requests_total", &["link", "operation", "route", "code"], "Requests answered, by response code."),
     counter("pinion_reversals_total", &["host", "result"], "Reversals sent to a host, by result."),
     counter("pinion_route_overrides_total", &[], "Requests routed otherwise than their active-active wish."),

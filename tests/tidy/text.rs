@@ -4,16 +4,16 @@ use std::fs;
 use std::path::Path;
 
 /// One text file of the repository.
-pub struct File {
+pub(crate) struct File {
     /// Relative to the root, with `/`.
-    pub path: String,
+    pub(crate) path: String,
     /// Everything in it.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl File {
     /// The module of a source file: `src/card/record.rs` and `src/card.rs` are of `card`.
-    pub fn module(&self) -> Option<&str> {
+    pub(crate) fn module(&self) -> Option<&str> {
         let inside = self.path.strip_prefix("src/")?;
         let first = inside.split('/').next().unwrap_or(inside);
         let name = first.strip_suffix(".rs").unwrap_or(first);
@@ -21,17 +21,17 @@ impl File {
     }
 
     /// Whether its name ends in `.extension`.
-    pub fn is(&self, extension: &str) -> bool {
+    pub(crate) fn is(&self, extension: &str) -> bool {
         Path::new(&self.path).extension().is_some_and(|e| e == extension)
     }
 
     /// Whether it is a source file of one of these modules.
-    pub fn is_of(&self, modules: &[&str]) -> bool {
+    pub(crate) fn is_of(&self, modules: &[&str]) -> bool {
         self.is("rs") && self.module().is_some_and(|m| modules.contains(&m))
     }
 
     /// The text without the tests at the end of the file; nothing of a file of tests.
-    pub fn shipped(&self) -> &str {
+    pub(crate) fn shipped(&self) -> &str {
         if self.path.ends_with("/tests.rs") || self.path.contains("/tests/") {
             return "";
         }
@@ -40,7 +40,7 @@ impl File {
 }
 
 /// Every text file; build directories and corpora aside.
-pub fn files() -> Vec<File> {
+pub(crate) fn files() -> Vec<File> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let aside = ["target", ".git", ".venv", "artifacts", "corpus", "node_modules"];
     let (mut found, mut ahead) = (Vec::new(), vec![root.to_path_buf()]);
@@ -66,12 +66,12 @@ pub fn files() -> Vec<File> {
 }
 
 /// The source files.
-pub fn sources() -> Vec<File> {
+pub(crate) fn sources() -> Vec<File> {
     files().into_iter().filter(|f| f.path.starts_with("src/") && f.is("rs")).collect()
 }
 
 /// Lines of Markdown outside code fences.
-pub fn prose(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn prose(text: &str) -> impl Iterator<Item = &str> {
     let mut fenced = false;
     text.lines().filter(move |line| {
         let fence = line.trim_start().starts_with("```");
@@ -81,7 +81,7 @@ pub fn prose(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Blanks comments, strings and characters; lines keep their numbers.
-pub fn code(text: &str) -> String {
+pub(crate) fn code(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = bytes.to_vec();
     let mut at = 0;
@@ -152,17 +152,17 @@ fn quoted_end(bytes: &[u8], at: usize, quote: u8) -> usize {
 }
 
 /// Whether `c` may be part of a name.
-pub fn is_word(c: char) -> bool {
+pub(crate) fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
 /// The name `text` begins with.
-pub fn name(text: &str) -> &str {
+pub(crate) fn name(text: &str) -> &str {
     text.split(|c| !is_word(c)).next().unwrap_or_default()
 }
 
 /// Where `word` stands by itself: its line and the text after it.
-pub fn words<'t>(text: &'t str, word: &str) -> Vec<(usize, &'t str)> {
+pub(crate) fn words<'t>(text: &'t str, word: &str) -> Vec<(usize, &'t str)> {
     let found = text.match_indices(word).filter(|(at, _)| {
         let joined_before = word.starts_with(is_word) && text[..*at].ends_with(is_word);
         let joined_after = word.ends_with(is_word) && text[at + word.len()..].starts_with(is_word);
@@ -172,6 +172,6 @@ pub fn words<'t>(text: &'t str, word: &str) -> Vec<(usize, &'t str)> {
 }
 
 /// Line number of an offset, from 1.
-pub fn line_of(text: &str, at: usize) -> usize {
+pub(crate) fn line_of(text: &str, at: usize) -> usize {
     text[..at].matches('\n').count() + 1
 }
