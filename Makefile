@@ -1,5 +1,8 @@
 # What a developer types. `.ci/run` is the whole gate.
 
+# Debian packages, where a test needs one: as root, or through sudo.
+APT = $(if $(filter 0,$(shell id -u)),,sudo) apt-get install --yes --no-install-recommends
+
 .PHONY: bench demo doc fmt fuzz lint test
 
 # The whole switch on loopback, with the demo world.
@@ -13,7 +16,7 @@ test:
 	PATH="$(CURDIR)/target/venv/bin:$$PATH" cargo test --locked
 
 target/venv/done: $(wildcard tests/requirements.txt)
-	@command -v python3 >/dev/null || { echo "make test: python3 is missing: apt-get install python3 python3-venv"; exit 1; }
+	@python3 -c "import ensurepip, venv" 2>/dev/null || $(APT) python3 python3-venv
 	python3 -m venv target/venv
 	target/venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	touch $@
