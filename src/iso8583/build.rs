@@ -70,12 +70,12 @@ impl<'d, 'o> Builder<'d, 'o> {
     ///
     /// The field is out of order or unknown, or the bytes are not exactly one such field.
     pub fn raw(&mut self, n: u8, wire: &[u8]) -> Result<(), EncodeError> {
-        let failed = |rule| EncodeError { field: n.into(), rule };
-        let spec = self.open(n)?;
-        let len = check_raw(&spec.wire, wire).map_err(failed)?;
-        self.out.extend_from_slice(&wire[..len]);
-        self.close(n);
-        Ok(())
+        self.write(n, |spec, out| {
+            let failed = |rule| EncodeError { field: n.into(), rule };
+            check_raw(&spec.wire, wire).map_err(failed)?;
+            out.extend_from_slice(wire);
+            Ok(())
+        })
     }
 
     /// Copies field `n` of `message` when it has it, without a further check: `message` was decoded by this dialect.
@@ -100,10 +100,7 @@ impl<'d, 'o> Builder<'d, 'o> {
     ///
     /// The field is out of order, unknown or binary, or the text breaks its length or characters.
     pub fn text(&mut self, n: u8, ascii: &[u8]) -> Result<(), EncodeError> {
-        let spec = self.open(n)?;
-        put_text(spec, ascii, self.out)?;
-        self.close(n);
-        Ok(())
+        self.write(n, |spec, out| put_text(spec, ascii, out))
     }
 
     /// Writes a binary field from its bytes.
@@ -112,10 +109,7 @@ impl<'d, 'o> Builder<'d, 'o> {
     ///
     /// The field is out of order, unknown or text, or the bytes break its length.
     pub fn binary(&mut self, n: u8, bytes: &[u8]) -> Result<(), EncodeError> {
-        let spec = self.open(n)?;
-        put_binary(spec, bytes, self.out)?;
-        self.close(n);
-        Ok(())
+        self.write(n, |spec, out| put_binary(spec, bytes, out))
     }
 
     /// Writes a composite field from its sub-fields.
@@ -128,10 +122,27 @@ impl<'d, 'o> Builder<'d, 'o> {
         n: u8,
         fill: impl FnOnce(&mut CompositeBuilder<'_>) -> Result<(), EncodeError>,
     ) -> Result<(), EncodeError> {
+        self.write(n, |spec, out| put_composite(spec, out, fill))
+    }
+
+    /// Writes one field, or nothing of it.
+    fn write(
+        &mut self,
+        n: u8,
+        put: impl FnOnce(&FieldSpec, &mut BytesMut) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
         let spec = self.open(n)?;
-        put_composite(spec, self.out, fill)?;
-        self.close(n);
-        Ok(())
+        let at = self.out.len();
+        match put(spec, self.out) {
+            Ok(()) => {
+                self.close(n);
+                Ok(())
+            }
+            Err(error) => {
+                self.out.truncate(at);
+                Err(error)
+            }
+        }
     }
 
     /// Announces at least `bitmaps` bitmaps even if the fields need fewer.
@@ -210,9 +221,9 @@ impl Drop for Builder<'_, '_> {
 }
 
 /// The bytes of exactly one field.
-pub(super) fn check_raw(wire: &Wire, bytes: &[u8]) -> Result<usize, Rule> {
+pub(super) fn check_raw(wire: &Wire, bytes: &[u8]) -> Result<(), Rule> {
     match field(wire, bytes) {
-        Ok(([], _)) => Ok(bytes.len()),
+        Ok(([], _)) => Ok(()),
         Ok(_) => Err(Rule::Trailing),
         Err(nom::Err::Error(rule) | nom::Err::Failure(rule)) => Err(rule),
         Err(nom::Err::Incomplete(_)) => Err(Rule::Truncated),
