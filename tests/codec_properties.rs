@@ -1,6 +1,8 @@
 //! What must hold for every dialect and any bytes: a message that is written reads back the same, a message that reads is
 //! written back byte for byte, and nothing panics.
 
+#![expect(clippy::expect_used, reason = "a test that cannot go on says where")]
+
 use std::path::Path;
 
 use bytes::BytesMut;
@@ -10,7 +12,7 @@ use pinion::iso8583::{
 };
 use proptest::prelude::*;
 
-/// SplitMix64: values of a field from one seed.
+/// `SplitMix64`: values of a field from one seed.
 struct Random(u64);
 
 impl Random {

@@ -188,7 +188,6 @@ impl BitmapForm {
                 let mut rest = word;
                 for slot in wire {
                     rest = rest.rotate_left(4);
-                    #[expect(clippy::cast_possible_truncation, reason = "masked to four bits")]
                     let nibble = (rest & 0x0F) as u8;
                     *slot = charset.to_wire(hex_digit(nibble));
                 }

@@ -11,6 +11,7 @@ use super::composite::{Ebcdic, Inner};
 use super::encoding::{Charset, hex_digit, hex_value};
 use super::field::{
     Encoding, FieldSpec, Format, Length, PrefixEncoding, Rule, Unit, Wire, characters, field,
+    rule_of,
 };
 use super::message::Message;
 use super::spec::{Dialect, MtiEncoding};
@@ -225,8 +226,7 @@ pub(super) fn check_raw(wire: &Wire, bytes: &[u8]) -> Result<(), Rule> {
     match field(wire, bytes) {
         Ok(([], _)) => Ok(()),
         Ok(_) => Err(Rule::Trailing),
-        Err(nom::Err::Error(rule) | nom::Err::Failure(rule)) => Err(rule),
-        Err(nom::Err::Incomplete(_)) => Err(Rule::Truncated),
+        Err(error) => Err(rule_of(&error)),
     }
 }
 
@@ -355,7 +355,7 @@ fn write_count(prefix: PrefixEncoding, count: usize, slots: &mut [u8]) {
         *slot = match prefix {
             PrefixEncoding::Ascii => b'0' + digit,
             PrefixEncoding::Ebcdic => 0xF0 + digit,
-            PrefixEncoding::Bcd => digit / 10 << 4 | digit % 10,
+            PrefixEncoding::Bcd => (digit / 10) << 4 | (digit % 10),
             PrefixEncoding::Binary => digit,
         };
     }
@@ -441,7 +441,7 @@ impl<'o> CompositeBuilder<'o> {
                 let spec = self.open(key)?;
                 put_binary(spec, bytes, self.out)
             }
-            Inner::Tlv(_) => tlv(self.out, key, bytes).ok_or(failed(Rule::TooLong)),
+            Inner::Tlv(_) => tlv(self.out, key, bytes).ok_or_else(|| failed(Rule::TooLong)),
             Inner::DataSets(_) => {
                 let id = u8::try_from(key).map_err(|_| failed(Rule::UnknownField))?;
                 let [high, low] =
@@ -495,7 +495,7 @@ impl<'o> CompositeBuilder<'o> {
         for part in [name, value] {
             let digits = part.len().checked_ilog10().unwrap_or(0) + 1;
             let digits = u8::try_from(digits).ok().filter(|d| *d <= 9);
-            let digits = digits.ok_or(failed(Rule::TooLong))?;
+            let digits = digits.ok_or_else(|| failed(Rule::TooLong))?;
             self.out.extend_from_slice(&[b'0' + digits]);
             let at = self.out.len();
             self.out.extend_from_slice(&[0; 9][..usize::from(digits)]);
@@ -508,7 +508,7 @@ impl<'o> CompositeBuilder<'o> {
     pub(super) fn open(&mut self, key: u32) -> Result<&'o FieldSpec, EncodeError> {
         let failed = |rule| EncodeError { field: key, rule };
         let Inner::Bitmap { bits, .. } = self.inner else { return Err(failed(Rule::Kind)) };
-        let spec = self.inner.sub(key).ok_or(failed(Rule::UnknownField))?;
+        let spec = self.inner.sub(key).ok_or_else(|| failed(Rule::UnknownField))?;
         if key == 0 || key > u32::from(*bits) {
             return Err(failed(Rule::UnknownField));
         }
@@ -544,7 +544,7 @@ impl<'o> CompositeBuilder<'o> {
             }
         } else if *length_digits == 0 {
             count(*tag_digits, key as usize)?;
-            let spec = self.inner.sub(key).ok_or(failed(Rule::UnknownField))?;
+            let spec = self.inner.sub(key).ok_or_else(|| failed(Rule::UnknownField))?;
             return match spec.format {
                 Format::B => put_binary(spec, value, self.out),
                 _ => put_text(spec, value, self.out),

@@ -5,7 +5,7 @@
 
 use super::bitmap::BitmapForm;
 use super::encoding::{Charset, Text};
-use super::field::{FieldSpec, Format, Length, Rule, Wire, field};
+use super::field::{FieldSpec, Format, Length, Rule, Wire, field, rule_of};
 
 /// How a field is divided.
 #[derive(Clone, Debug)]
@@ -205,7 +205,7 @@ type Step<'a> = Result<(Entry<'a>, State<'a>), Rule>;
 fn bit<'a>(inner: &'a Inner, word: u64, input: &'a [u8]) -> Step<'a> {
     let bit = word.leading_zeros();
     let spec = inner.sub(bit + 1).ok_or(Rule::UnknownField)?;
-    let (rest, taken) = field(&spec.wire, input).map_err(rule_of)?;
+    let (rest, taken) = field(&spec.wire, input).map_err(|error| rule_of(&error))?;
     let raw = &input[..input.len() - rest.len()];
     let entry = Entry {
         key: Key::Number(bit + 1),
@@ -215,13 +215,6 @@ fn bit<'a>(inner: &'a Inner, word: u64, input: &'a [u8]) -> Step<'a> {
         units: taken.units,
     };
     Ok((entry, State::Bits { word: word & !(1 << 63 >> bit), rest }))
-}
-
-fn rule_of(error: nom::Err<Rule>) -> Rule {
-    match error {
-        nom::Err::Error(rule) | nom::Err::Failure(rule) => rule,
-        nom::Err::Incomplete(_) => Rule::Truncated,
-    }
 }
 
 fn split(input: &[u8], at: usize) -> Result<(&[u8], &[u8]), Rule> {
@@ -269,7 +262,7 @@ fn tagged<'a>(inner: &'a Inner, digits: (u8, u8), charset: Charset, input: &'a [
 /// A tag and a sub-field that knows its own length.
 fn tagged_field<'a>(inner: &'a Inner, tag: u32, input: &'a [u8], content: &'a [u8]) -> Step<'a> {
     let spec = inner.sub(tag).ok_or(Rule::UnknownField)?;
-    let (rest, taken) = field(&spec.wire, content).map_err(rule_of)?;
+    let (rest, taken) = field(&spec.wire, content).map_err(|error| rule_of(&error))?;
     let raw = &input[..input.len() - rest.len()];
     let (value, units) = (taken.value, taken.units);
     let entry = Entry { key: Key::Number(tag), spec: Some(spec), raw, value, units };

@@ -74,6 +74,14 @@ impl<I> ParseError<I> for Rule {
     }
 }
 
+/// The rule inside a parser's error.
+pub(super) fn rule_of(error: &nom::Err<Rule>) -> Rule {
+    match error {
+        NomErr::Error(rule) | NomErr::Failure(rule) => *rule,
+        NomErr::Incomplete(_) => Rule::Truncated,
+    }
+}
+
 /// What a field holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {

@@ -156,9 +156,8 @@ impl Defaults {
 
     fn of(&self, format: Format, length: Length) -> Encoding {
         match (format, length) {
-            (Format::N, Length::Fixed(_)) => self.n,
             (Format::N, Length::Variable { .. }) => self.n_variable,
-            (Format::Xn, _) => self.n,
+            (Format::N | Format::Xn, _) => self.n,
             (Format::Z, _) => self.z,
             (Format::B, _) => self.binary,
             (Format::A | Format::An | Format::Ans, _) => self.text,

@@ -9,7 +9,7 @@ use std::fmt;
 use super::bitmap::Bitmap;
 use super::composite::{self, Sub};
 use super::encoding::{Charset, Text};
-use super::field::{FieldSpec, Rule, Secrecy, Unit, field, first_bad};
+use super::field::{FieldSpec, Rule, Secrecy, Unit, field, first_bad, rule_of};
 use super::spec::{Dialect, MtiEncoding, SLOTS};
 
 /// Why bytes are not a message of the dialect. It never carries bytes of the message.
@@ -168,7 +168,7 @@ fn body(
                 }
                 Err(error) => {
                     layout.present.set_word(usize::from(index), whole & !(u64::MAX >> bit));
-                    let (at, rule) = place(dialect, number, rest, error);
+                    let (at, rule) = place(dialect, number, rest, &error);
                     return Err(failed(start + at, rule));
                 }
             };
@@ -194,11 +194,8 @@ fn body(
 
 /// Where inside a field it broke: at the bad character, else at its first byte.
 #[cold]
-fn place(dialect: &Dialect, number: u8, input: &[u8], error: nom::Err<Rule>) -> (usize, Rule) {
-    let rule = match error {
-        nom::Err::Error(rule) | nom::Err::Failure(rule) => rule,
-        nom::Err::Incomplete(_) => Rule::Truncated,
-    };
+fn place(dialect: &Dialect, number: u8, input: &[u8], error: &nom::Err<Rule>) -> (usize, Rule) {
+    let rule = rule_of(error);
     let mut wire = dialect.wires[usize::from(number)];
     if rule != Rule::Characters {
         return (0, rule);
