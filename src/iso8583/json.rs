@@ -9,9 +9,8 @@ use bytes::BytesMut;
 use serde_json::{Map, Value};
 
 use super::bitmap::Bitmap;
-use super::build::{
-    Builder, CompositeBuilder, EncodeError, check_raw, put_binary, put_composite, put_text,
-};
+use super::build::{Builder, EncodeError, check_raw, put_binary, put_composite, put_text};
+use super::compose::CompositeBuilder;
 use super::composite::{Inner, Key, walk, walk_tlv};
 use super::field::{FieldSpec, Format, Rule, Secrecy};
 use super::message::Message;
@@ -347,7 +346,7 @@ fn put_sub(
                     .as_str()
                     .and_then(|text| hex::decode(text).ok())
                     .ok_or_else(|| form(tag))?;
-                super::build::tlv(&mut tlv, tag, &value)
+                super::compose::tlv(&mut tlv, tag, &value)
                     .ok_or(EncodeError { field: tag, rule: Rule::TooLong })?;
             }
             Ok(builder.binary(id, &tlv)?)

@@ -7,10 +7,11 @@
 use std::fmt;
 
 use super::bitmap::Bitmap;
-use super::composite::{self, Sub};
 use super::encoding::{Charset, Text};
-use super::field::{FieldSpec, Rule, Secrecy, Unit, field, first_bad, rule_of};
+use super::field::{FieldSpec, Rule, Secrecy, rule_of};
 use super::spec::{Dialect, MtiEncoding, SLOTS};
+use super::sub::{self, Sub};
+use super::wire::{Unit, field, first_bad};
 
 /// Why bytes are not a message of the dialect. It never carries bytes of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -331,7 +332,7 @@ impl<'a> Message<'a> {
     #[must_use]
     pub fn sub(&self, n: u8, path: &[u32]) -> Option<Sub<'a>> {
         let (value, units) = self.content(n)?;
-        composite::find(self.dialect.field(n)?, value, units, path)
+        sub::find(self.dialect.field(n)?, value, units, path)
     }
 }
 

@@ -423,3 +423,73 @@ fn a_builder_refuses() {
     assert_eq!(rule(builder.raw(37, b"short")), Rule::Truncated);
     assert_eq!(rule(builder.raw(39, b"000")), Rule::Trailing);
 }
+
+/// A file with this in it is refused with this.
+#[track_caller]
+fn refused(text: &str, want: &str) {
+    let error = Dialect::load(text, "x.toml").expect_err("refused");
+    assert_eq!(error.to_string(), want);
+}
+
+#[test]
+fn a_bad_file_is_refused_with_its_line() {
+    let based = |fields: &str| format!("name = \"x\"\nbase = \"iso87-ascii\"\n[fields]\n{fields}");
+    let field_2 = |keys: &str| based(&format!("2 = {{ name = \"PAN\", {keys} }}"));
+    refused("name = ", "x.toml:1: string values must be quoted, expected literal string");
+    refused("name = \"x\"\n", "x.toml:1: encoding: is missing");
+    refused("base = \"iso88\"", "x.toml:1: base: must name a built-in dialect");
+    refused("base = \"cmf\"\nbitmaps = 4\n", "x.toml:2: bitmaps: is out of range");
+    refused(
+        "base = \"cmf\"\n\nmti = \"utf8\"\n",
+        "x.toml:3: mti: must be one of ascii, bcd, ebcdic",
+    );
+    refused("base = \"cmf\"\ncolour = 1\n", "x.toml:2: colour: is no key of a dialect file");
+    refused(&based("200 = {}"), "x.toml:4: field 200: is no field number: 1 to 192");
+    refused(&based("150 = {}"), "x.toml:4: field 150: lies beyond the last bitmap");
+    refused(&based("2 = 5"), "x.toml:4: field 2: must be a table");
+    refused(&field_2("format = \"n\""), "x.toml:4: field 2, length: is missing");
+    refused(
+        &field_2("format = \"n\", length = \"..100\""),
+        "x.toml:4: field 2, length: the longest does not fit its length prefix",
+    );
+    refused(
+        &field_2("format = \"b\", length = 8, encoding = \"ebcdic\""),
+        "x.toml:4: field 2, encoding: does not fit the field's format",
+    );
+    refused(
+        &field_2("format = \"n\", length = 8, size = 3"),
+        "x.toml:4: field 2, size: is no key of a dialect file",
+    );
+    refused(
+        &based(
+            "\n\n[fields.48]\nname = \"x\"\nformat = \"b\"\nlength = 9\ninner = \"positional\"\n",
+        ),
+        "x.toml:10: field 48, inner: does not fit the field's format",
+    );
+    refused(
+        &based("[fields.48.sub.3]\nname = \"x\"\n"),
+        "x.toml:4: field 48, sub: needs the key inner",
+    );
+    refused(
+        &based("[fields.3.sub]\n4 = { name = \"x\", format = \"n\" }\n"),
+        "x.toml:5: field 3.4, length: is missing",
+    );
+}
+
+#[test]
+fn sections_are_handed_out_with_their_lines() {
+    let text = "name = \"mine\"\nbase = \"postilion\"\n[pin_change]\nchange = [\"92\", \"93\"]\n";
+    let dialect = Dialect::load(text, "mine.toml").expect("loads");
+    let section = dialect.section("pin_change").expect("inherited");
+    let change = section.get("change").expect("own");
+    assert_eq!((change.origin(), change.line()), ("mine.toml", 4));
+    let values = change.as_list().expect("a list");
+    assert_eq!(values.iter().filter_map(Item::as_str).collect::<Vec<_>>(), ["92", "93"]);
+    let new_pin = section.get("new_pin").expect("the base's");
+    assert_eq!(new_pin.origin(), "postilion.toml");
+    assert_eq!(new_pin.get("within").and_then(Item::as_integer), Some(48));
+    assert_eq!(
+        change.error("change", "must hold two digits").to_string(),
+        "mine.toml:4: change: must hold two digits"
+    );
+}
