@@ -182,6 +182,27 @@ proptest! {
     }
 
     #[test]
+    fn damaged_messages_of_others_are_safe(
+        which in any::<prop::sample::Index>(),
+        damage in prop::collection::vec((any::<u16>(), any::<u8>()), 0..4),
+        cut in any::<u16>(),
+    ) {
+        let inputs = fuzz_corpus();
+        let (dialect, bytes) = which.get(&inputs);
+        let mut bytes = bytes.clone();
+        let len = bytes.len().max(1);
+        for (at, byte) in damage {
+            if let Some(slot) = bytes.get_mut(usize::from(at) % len) {
+                *slot = byte;
+            }
+        }
+        if cut % 4 == 0 {
+            bytes.truncate(usize::from(cut) % len);
+        }
+        decode_anything(dialect, &bytes, &mut Layout::new());
+    }
+
+    #[test]
     fn composite_values_are_safe(
         which in 0..9_usize,
         seed in any::<u64>(),
@@ -216,25 +237,32 @@ proptest! {
     }
 }
 
-/// Replays `fuzz/corpus`: inputs that once mattered, and the seeds of the fuzz targets.
-#[test]
-fn the_fuzz_corpus_is_safe() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
-    let mut replayed = 0;
+/// The inputs of `fuzz/corpus`: messages of other people's software, and whatever once mattered.
+fn fuzz_corpus() -> Vec<(std::sync::Arc<Dialect>, Vec<u8>)> {
+    let mut inputs = Vec::new();
     for dialect in dialects() {
-        let Ok(entries) = std::fs::read_dir(root.join(format!("decode-{}", dialect.name()))) else {
-            continue;
-        };
-        for entry in entries {
-            let bytes = std::fs::read(entry.expect("entry").path()).expect("readable");
-            decode_anything(&dialect, &bytes, &mut Layout::new());
-            replayed += 1;
+        for bytes in files(&format!("decode-{}", dialect.name())) {
+            inputs.push((dialect.clone(), bytes));
         }
     }
-    for entry in std::fs::read_dir(root.join("spec")).expect("seeds") {
-        let text = std::fs::read(entry.expect("entry").path()).expect("readable");
-        let _ = Dialect::load(&String::from_utf8_lossy(&text), "fuzz.toml");
-        replayed += 1;
+    inputs
+}
+
+fn files(directory: &str) -> Vec<Vec<u8>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(directory);
+    let entries = std::fs::read_dir(root).expect("a directory a fuzz target");
+    entries.map(|e| std::fs::read(e.expect("entry").path()).expect("readable")).collect()
+}
+
+#[test]
+fn the_fuzz_corpus_is_safe() {
+    let inputs = fuzz_corpus();
+    for (dialect, bytes) in &inputs {
+        decode_anything(dialect, bytes, &mut Layout::new());
     }
-    assert!(replayed >= 30, "{replayed} inputs: the corpus is missing");
+    let specs = files("spec");
+    for text in &specs {
+        let _ = Dialect::load(&String::from_utf8_lossy(text), "fuzz.toml");
+    }
+    assert!(inputs.len() + specs.len() >= 30, "inputs of the corpus are missing");
 }
