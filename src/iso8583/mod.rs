@@ -6,26 +6,33 @@
 
 pub mod bitmap;
 pub mod build;
+pub mod compose;
 pub mod composite;
 pub mod encoding;
 pub mod field;
 pub mod frame;
 pub mod item;
+pub mod json;
 mod load;
 pub mod mac;
 pub mod message;
 pub mod spec;
 pub mod tlv;
+pub mod sub;
+mod wire;
 
 pub use bitmap::{Bitmap, BitmapForm, FIELD_NUMBER_MAX};
-pub use build::{Builder, CompositeBuilder, EncodeError};
-pub use composite::{Entry, Inner, Key, Sub, walk};
+pub use build::{Builder, EncodeError};
+pub use compose::CompositeBuilder;
+pub use composite::{Entry, Inner, Key, walk};
 pub use encoding::{TEXT_BYTES_MAX, Text};
 pub use field::{Encoding, FieldSpec, Format, Length, PrefixEncoding, Rule, Secrecy};
 pub use item::Item;
+pub use json::{JsonError, from_json, to_json};
 pub use mac::MacView;
 pub use message::{DecodeError, Layout, Message, decode};
 pub use spec::{Dialect, MtiEncoding, SpecError, SpecProblem};
+pub use sub::Sub;
 
 #[cfg(test)]
 mod tests;
