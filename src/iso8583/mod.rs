@@ -17,8 +17,8 @@ mod load;
 pub mod mac;
 pub mod message;
 pub mod spec;
-pub mod tlv;
 pub mod sub;
+pub mod tlv;
 mod wire;
 
 pub use bitmap::{Bitmap, BitmapForm, FIELD_NUMBER_MAX};
