@@ -2,4 +2,5 @@
 //!
 //! **Never here:** what the switch decides. Where next: `world` for keys and cards, `terminal` for messages.
 
+pub mod pin_pad;
 pub mod world;
