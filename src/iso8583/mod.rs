@@ -1,4 +1,31 @@
-//! iso8583
+//! ISO 8583: bytes to message and back, by dialects that are data.
+//!
+//! [`decode`] checks every field in one pass and borrows; [`Builder`] writes straight into the output. **Never here:**
+//! sockets, keys, or what a PIN change is: a dialect's sections about that are handed out unread. Where next: `spec` for
+//! dialects, `frame` for the stream, `message` for reading, `build` for writing, `tlv` for chip data, `json` for the form that tools use.
 
+pub mod bitmap;
+pub mod build;
+pub mod composite;
+pub mod encoding;
+pub mod field;
 pub mod frame;
+pub mod item;
+mod load;
+pub mod mac;
+pub mod message;
+pub mod spec;
 pub mod tlv;
+
+pub use bitmap::{Bitmap, BitmapForm, FIELD_NUMBER_MAX};
+pub use build::{Builder, CompositeBuilder, EncodeError};
+pub use composite::{Entry, Inner, Key, Sub, walk};
+pub use encoding::{TEXT_BYTES_MAX, Text};
+pub use field::{Encoding, FieldSpec, Format, Length, PrefixEncoding, Rule, Secrecy};
+pub use item::Item;
+pub use mac::MacView;
+pub use message::{DecodeError, Layout, Message, decode};
+pub use spec::{Dialect, MtiEncoding, SpecError, SpecProblem};
+
+#[cfg(test)]
+mod tests;
