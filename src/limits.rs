@@ -4,6 +4,10 @@
 
 /// Largest frame a link accepts, length prefix excluded. A longer one is counted and the connection closed.
 pub const FRAME_BYTES_MAX: usize = 8192;
+/// Room a connection makes before it reads: some twenty PIN changes.
+pub const READ_BYTES: usize = 8192;
+/// Answers a peer may leave untaken before we stop reading from it. It is closed if it takes none in time.
+pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// Requests one link may have in flight. Further ones are shed at once: 91.
 pub const IN_FLIGHT_PER_LINK_MAX: usize = 4096;
 /// Connections one listener may hold. Further ones are closed at once and counted.
@@ -12,6 +16,51 @@ pub const CONNECTIONS_PER_LINK_MAX: usize = 4096;
 pub const LINKS_MAX: usize = 256;
 /// Keys one HSM may hold. The key file refuses more.
 pub const KEYS_MAX: usize = 1024;
+/// Bytes of the configuration file. A longer one is refused.
+pub const CONFIG_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a configured name: a link, a product, the node. Names are metric labels. Configuration refuses longer ones.
+pub const NAME_BYTES_MAX: usize = 32;
+/// Card products. Configuration refuses more.
+pub const PRODUCTS_MAX: usize = 1024;
+/// Networks one allow list may name. Configuration refuses more.
+pub const ALLOWED_NETWORKS_MAX: usize = 64;
+/// PINs one product may list as refused. Configuration refuses more.
+pub const REFUSED_PINS_MAX: usize = 1024;
+/// Digits of the shortest PIN (ISO 9564-1, 8.1).
+pub const PIN_DIGITS_MIN: usize = 4;
+/// Digits of the longest PIN (ISO 9564-1, 8.1).
+pub const PIN_DIGITS_MAX: usize = 12;
+/// Wrong PINs in a row that a product may allow.
+pub const PIN_TRIES_MAX: u8 = 15;
+/// Wrong PINs an hour the software HSM may be told to allow for one account.
+pub const WRONG_PINS_PER_HOUR_MAX: u32 = 1_000_000;
+/// Longest deadline of a request. Past it the caller has an answer, whatever became of the work.
+pub const REQUEST_MS_MAX: u64 = 60_000;
+/// Longest silence a connection may be allowed before it is closed.
+pub const IDLE_SECONDS_MAX: u64 = 86_400;
+/// Longest time a frame may take from its first byte to its last. Then the connection is closed.
+pub const FRAME_SECONDS_MAX: u64 = 300;
+/// Longest time a stopping switch waits for requests in flight. Then it stops without them.
+pub const DRAIN_SECONDS_MAX: u64 = 300;
+/// Longest time the store may be told to remember transaction keys.
+pub const RETENTION_HOURS_MAX: u32 = 168;
+/// Worker threads.
+pub const WORKERS_MAX: usize = 256;
+/// Log lines that may wait for stderr. Further ones are dropped and counted.
+pub const LOG_LINES_MAX: usize = 8192;
+/// Bytes of one log line. A longer one is dropped and counted.
+pub const LOG_LINE_BYTES_MAX: usize = 4096;
+/// Connections the admin listener may hold. Further ones are closed at once.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Silence after which an admin connection is closed.
+pub const ADMIN_IDLE_SECONDS: u64 = 60;
+
+const _: () = {
+    assert!(FRAME_SECONDS_MAX <= IDLE_SECONDS_MAX, "a frame begun is not idle");
+    assert!(REQUEST_MS_MAX <= DRAIN_SECONDS_MAX * 1000, "a drain can outlast every request");
+    assert!(PIN_DIGITS_MIN < PIN_DIGITS_MAX && PIN_DIGITS_MAX < 16, "lengths are bits of a u16");
+};
+
 /// Most records one group commit takes; the rest waits for the next.
 pub const COMMIT_BATCH_MAX: usize = 512;
 /// Commits that may wait for the committer. Further ones are refused: the request is shed with 91.

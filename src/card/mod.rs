@@ -11,6 +11,7 @@ use crate::domain::outcome::{Outcome, Reason};
 use crate::domain::pan::PanHash;
 use crate::domain::request::{IdentityKind, LinkId, Operation, Trace, TransactionKey};
 
+pub mod audit;
 pub mod embedded;
 pub mod gates;
 pub mod product;

@@ -1,1 +1,95 @@
-//! cli
+//! The command line: one file a command.
+//!
+//! Exit codes are part of the contract: 0 success, 64 bad usage, 78 bad configuration, 1 anything else; `send` adds 2
+//! for a decline. Data goes to stdout, everything else to stderr. **Never here:** what a command does to cards or keys
+//! beyond calling the module that owns them.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod boot;
+mod check;
+mod demo;
+mod serve;
+
+/// An ISO 8583 switch for the moment a cardholder changes a PIN.
+#[derive(Debug, Parser)]
+#[command(name = "pinion", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Validate a configuration without starting; print what it would listen on and connect to.
+    Check(check::Check),
+    /// Run the whole switch on loopback with the demo world, and a tour through it.
+    Demo(demo::Demo),
+    /// Run the switch.
+    Serve(serve::Serve),
+}
+
+/// How a command ends other than well.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The configuration is bad: exit 78. The text names file, line, key and reason.
+    #[error("{0}")]
+    Config(String),
+    /// A request was sent and declined: exit 2. The answer has been printed.
+    #[error("declined")]
+    Declined,
+    /// Anything else: exit 1.
+    #[error("{0:#}")]
+    Other(anyhow::Error),
+    /// The command line is wrong: exit 64.
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl Failure {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => 78,
+            Self::Declined => 2,
+            Self::Other(_) => 1,
+            Self::Usage(_) => 64,
+        }
+    }
+}
+
+/// Runs one command line.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let command = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli.command,
+        Err(error) => {
+            let asked_for = !error.use_stderr();
+            // Nothing can be done about a closed terminal.
+            let _ = error.print();
+            return if asked_for { ExitCode::SUCCESS } else { ExitCode::from(64) };
+        }
+    };
+    let done = match command {
+        Command::Check(check) => check.run(),
+        Command::Demo(demo) => demo.run(),
+        Command::Serve(serve) => serve.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !matches!(failure, Failure::Declined) {
+                eprintln!("pinion: {failure}");
+            }
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

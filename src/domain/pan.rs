@@ -56,7 +56,7 @@ impl Pan {
         let end = digits.len() - 1;
         let mut twelve = [0; 12];
         twelve.copy_from_slice(&digits[end - 12..end]);
-        Account12(twelve)
+        Account12 { twelve, pan: self.clone() }
     }
 
     /// First six and last four digits, stars between: the most PCI DSS 3.4.1 lets anybody see. At most 19 bytes.
@@ -91,15 +91,26 @@ impl fmt::Display for Masked<'_> {
     }
 }
 
-/// Twelve ASCII digits of an account number, as PIN algorithms take them. Wiped on drop, masked in `Debug`.
+/// The account as PIN algorithms take it: the twelve digits of ISO 9564-1 formats 0 and 3 and of the PVV, and the whole
+/// number for format 4 and IBM 3624. Wiped on drop, masked in `Debug`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Account12([u8; 12]);
+pub struct Account12 {
+    // Invariant: `twelve` are the twelve digits of `pan` before its last.
+    twelve: [u8; 12],
+    pan: Pan,
+}
 
 impl Account12 {
-    /// The clear digits.
+    /// The twelve clear digits.
     #[must_use]
     pub fn expose_digits(&self) -> &[u8; 12] {
-        &self.0
+        &self.twelve
+    }
+
+    /// The whole number they were taken from.
+    #[must_use]
+    pub fn pan(&self) -> &Pan {
+        &self.pan
     }
 }
 
@@ -111,7 +122,7 @@ impl fmt::Debug for Account12 {
 
 impl Drop for Account12 {
     fn drop(&mut self) {
-        self.0.zeroize();
+        self.twelve.zeroize();
     }
 }
 

@@ -110,7 +110,8 @@ impl Channel {
 
 /// The key of a request: the same key twice is one request (design.md, "Transaction key").
 ///
-/// The first 16 bytes of a SHA-256 over the institution and the elements the dialect says identify a transaction.
+/// Two halves of eight bytes: a hash over institution, trace number and terminal, and one over the other elements that
+/// identify a transaction (`link::identify`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TransactionKey(pub [u8; 16]);
 
@@ -121,6 +122,12 @@ impl fmt::Debug for TransactionKey {
 }
 
 impl TransactionKey {
+    /// Whether both name the same institution, trace number and terminal, whatever else differs.
+    #[must_use]
+    pub fn same_trace(&self, other: &Self) -> bool {
+        self.0[..8] == other.0[..8]
+    }
+
     /// Thirty-two hex digits: the correlation id of logs, journal and traces. It reveals nothing of the card.
     #[must_use]
     pub fn text(&self) -> impl fmt::Display + '_ {

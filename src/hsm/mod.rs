@@ -10,6 +10,9 @@ use crate::domain::pan::Account12;
 use crate::domain::pin::{BlockFormat, KeyId, LmkPin, Method, PinRules, Reference, ZonePin};
 
 pub mod key;
+pub mod keyfile;
+pub mod lmk;
+pub mod published;
 pub mod soft;
 
 /// PIN operations of a hardware security module.
@@ -118,6 +121,79 @@ pub trait Hsm: Send + Sync + 'static {
     /// # Errors
     /// [`HsmError::Unavailable`].
     fn diagnose(&self) -> impl Future<Output = Result<(), HsmError>> + Send;
+}
+
+impl<H: Hsm> Hsm for std::sync::Arc<H> {
+    fn key(&self, name: &str) -> Option<KeyId> {
+        (**self).key(name)
+    }
+
+    async fn to_lmk(&self, pin: &ZonePin, account: &Account12) -> Result<LmkPin, HsmError> {
+        (**self).to_lmk(pin, account).await
+    }
+
+    async fn verify(
+        &self,
+        current: &ZonePin,
+        account: &Account12,
+        method: &Method,
+        reference: &Reference,
+    ) -> Result<Verdict, HsmError> {
+        (**self).verify(current, account, method, reference).await
+    }
+
+    async fn derive(
+        &self,
+        new: &LmkPin,
+        account: &Account12,
+        method: &Method,
+        rules: &PinRules,
+    ) -> Result<Reference, HsmError> {
+        (**self).derive(new, account, method, rules).await
+    }
+
+    async fn verify_and_derive(&self, change: &Change<'_>) -> Result<ChangeVerdict, HsmError> {
+        (**self).verify_and_derive(change).await
+    }
+
+    async fn translate(
+        &self,
+        pin: &ZonePin,
+        to_key: KeyId,
+        to_format: BlockFormat,
+        account: &Account12,
+    ) -> Result<ZonePin, HsmError> {
+        (**self).translate(pin, to_key, to_format, account).await
+    }
+
+    async fn encrypt_pin(
+        &self,
+        digits: zeroize::Zeroizing<Vec<u8>>,
+        account: &Account12,
+    ) -> Result<LmkPin, HsmError> {
+        (**self).encrypt_pin(digits, account).await
+    }
+
+    async fn mac(&self, key: KeyId, message: &[u8]) -> Result<[u8; 8], HsmError> {
+        (**self).mac(key, message).await
+    }
+
+    async fn verify_mac(
+        &self,
+        key: KeyId,
+        message: &[u8],
+        expected: &[u8],
+    ) -> Result<Verdict, HsmError> {
+        (**self).verify_mac(key, message, expected).await
+    }
+
+    async fn check_value(&self, key: KeyId) -> Result<[u8; 3], HsmError> {
+        (**self).check_value(key).await
+    }
+
+    async fn diagnose(&self) -> Result<(), HsmError> {
+        (**self).diagnose().await
+    }
 }
 
 /// A PIN change as one command.

@@ -1,3 +1,25 @@
-//! link
+//! ISO 8583 links in: listeners, connections, and the translation between messages and requests.
+//!
+//! A [`Link`] is one configured listener with its dialect, keys and bounds. A connection reads as many frames as its
+//! socket holds, starts each, and writes answers as they finish, in any order. **Never here:** PIN changes decided,
+//! cards read, routes chosen. Where next: `connection` for the loop, `translate` for message ⇄ request, `map` for what
+//! a dialect says about PIN changes, `session` for sign-on and timers.
 
+mod answer;
+mod codes;
+mod connection;
+mod identify;
+mod job;
+mod listener;
+mod map;
+mod meters;
+mod reply;
+pub mod session;
+mod settings;
 pub mod tls;
+mod translate;
+
+pub use codes::Codes;
+pub use listener::{Drain, Link, bind, serve};
+pub use map::PinMap;
+pub use settings::{MacRule, Settings};

@@ -1,0 +1,334 @@
+//! Card rows and the store's own facts on disk: loading them, folding the journal into them, trimming the journal.
+//!
+//! Folding writes after-images into `cards`, in the order of the journal, and moves the checkpoint in the last of its
+//! batches: rows and checkpoint share one write-ahead file, so a crash keeps a prefix of them and replaying the tail
+//! again gives the same cards. Trimming first makes the anchor durable (number and MAC of the last record that may
+//! go), so that the audit chain can be verified from there. **Never here:** the acknowledging path.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use crate::card::CardRecord;
+use crate::card::embedded::codec::{self, Body, CodecError, MAC_BYTES};
+use crate::card::embedded::index::Index;
+use crate::card::embedded::journal::{Journal, JournalError};
+use crate::domain::clock::WallMillis;
+use crate::domain::pan::PanHash;
+
+/// Records read from the journal between two moves of the checkpoint.
+const FOLD_RECORDS_MAX: usize = 32_768;
+/// Rows of one write: small, so that fjall's lock is held briefly.
+const FOLD_ROWS_MAX: usize = 512;
+
+const KEY_ANCHOR: &str = "anchor";
+const KEY_BULK: &str = "bulk";
+const KEY_CHECKPOINT: &str = "checkpoint";
+const KEY_FORMAT: &str = "format";
+const KEY_VAULT: &str = "vault";
+
+/// Where the audit chain begins: the last record that may be gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Anchor {
+    pub(crate) sequence: u64,
+    pub(crate) mac: [u8; MAC_BYTES],
+}
+
+/// What went wrong beside the journal.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TablesError {
+    /// fjall failed.
+    #[error("{doing} the card rows failed: {why}")]
+    Engine {
+        /// What was being done.
+        doing: &'static str,
+        /// fjall's words.
+        why: fjall::Error,
+    },
+    /// The journal failed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Stored bytes do not decode.
+    #[error("{what} is damaged: {why}; restore the directory from a copy")]
+    Damaged {
+        /// Which thing.
+        what: Box<str>,
+        /// In which way.
+        why: CodecError,
+    },
+}
+
+fn engine(doing: &'static str) -> impl FnOnce(fjall::Error) -> TablesError {
+    move |why| TablesError::Engine { doing, why }
+}
+
+/// The database of card rows and facts.
+pub(crate) struct Tables {
+    database: Database,
+    cards: Keyspace,
+    meta: Keyspace,
+}
+
+impl Tables {
+    pub(crate) fn open(path: &Path) -> Result<Self, fjall::Error> {
+        let database = Database::builder(path)
+            .worker_threads(1)
+            .cache_size(16 << 20)
+            .manual_journal_persist(true)
+            .open()?;
+        let cards = database
+            .keyspace("cards", || KeyspaceCreateOptions::default().expect_point_read_hits(true))?;
+        let meta = database.keyspace("meta", KeyspaceCreateOptions::default)?;
+        Ok(Self { database, cards, meta })
+    }
+
+    fn fact(&self, key: &str) -> Result<Option<fjall::Slice>, TablesError> {
+        self.meta.get(key).map_err(engine("reading"))
+    }
+
+    fn set_fact(&self, key: &str, value: &[u8]) -> Result<(), TablesError> {
+        self.meta.insert(key, value).map_err(engine("writing"))?;
+        self.persist()
+    }
+
+    /// Makes everything written so far durable.
+    pub(crate) fn persist(&self) -> Result<(), TablesError> {
+        self.database.persist(PersistMode::SyncData).map_err(engine("syncing"))
+    }
+
+    /// Version of the directory, `None` when it is new.
+    pub(crate) fn format(&self) -> Result<Option<u32>, TablesError> {
+        let Some(bytes) = self.fact(KEY_FORMAT)? else { return Ok(None) };
+        Ok(Some(u32::from_le_bytes(fixed(&bytes, "format")?)))
+    }
+
+    /// Marks a new directory, all at once.
+    pub(crate) fn begin(&self, format: u32, vault: &[u8]) -> Result<(), TablesError> {
+        let mut write = self.database.batch();
+        write.insert(&self.meta, KEY_VAULT, vault);
+        write.insert(&self.meta, KEY_FORMAT, format.to_le_bytes());
+        write.commit().map_err(engine("writing"))?;
+        self.persist()
+    }
+
+    /// What tells that the same keys are used as at the beginning.
+    pub(crate) fn vault(&self) -> Result<Option<Vec<u8>>, TablesError> {
+        Ok(self.fact(KEY_VAULT)?.map(|bytes| bytes.to_vec()))
+    }
+
+    pub(crate) fn checkpoint(&self) -> Result<u64, TablesError> {
+        let Some(bytes) = self.fact(KEY_CHECKPOINT)? else { return Ok(0) };
+        Ok(u64::from_le_bytes(fixed(&bytes, "checkpoint")?))
+    }
+
+    pub(crate) fn anchor(&self) -> Result<Anchor, TablesError> {
+        let Some(bytes) = self.fact(KEY_ANCHOR)? else { return Ok(Anchor::default()) };
+        let bytes: [u8; 8 + MAC_BYTES] = fixed(&bytes, "anchor")?;
+        let mut anchor = Anchor::default();
+        let (sequence, mac) = bytes.split_at(8);
+        anchor.sequence = u64::from_le_bytes(fixed(sequence, "anchor")?);
+        anchor.mac = fixed(mac, "anchor")?;
+        Ok(anchor)
+    }
+
+    fn set_anchor(&self, anchor: Anchor) -> Result<(), TablesError> {
+        let mut bytes = anchor.sequence.to_le_bytes().to_vec();
+        bytes.extend_from_slice(&anchor.mac);
+        self.set_fact(KEY_ANCHOR, &bytes)
+    }
+
+    /// Name of the bulk load that has begun and not ended.
+    pub(crate) fn open_bulk(&self) -> Result<Option<String>, TablesError> {
+        Ok(self.fact(KEY_BULK)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    pub(crate) fn begin_bulk(&self, source: &str) -> Result<(), TablesError> {
+        self.set_fact(KEY_BULK, source.as_bytes())
+    }
+
+    pub(crate) fn end_bulk(&self) -> Result<(), TablesError> {
+        self.meta.remove(KEY_BULK).map_err(engine("writing"))?;
+        self.persist()
+    }
+
+    /// How many rows there are, roughly.
+    pub(crate) fn rows(&self) -> usize {
+        self.cards.approximate_len()
+    }
+
+    /// Writes rows, not yet durable.
+    pub(crate) fn put<'a>(
+        &self,
+        cards: impl IntoIterator<Item = &'a CardRecord>,
+    ) -> Result<(), TablesError> {
+        let mut write = self.database.batch();
+        self.add_rows(&mut write, cards)?;
+        write.commit().map_err(engine("writing"))
+    }
+
+    fn add_rows<'a>(
+        &self,
+        write: &mut fjall::OwnedWriteBatch,
+        cards: impl IntoIterator<Item = &'a CardRecord>,
+    ) -> Result<(), TablesError> {
+        let mut row = Vec::with_capacity(256);
+        for card in cards {
+            row.clear();
+            codec::encode_card(&mut row, card)
+                .map_err(|why| TablesError::Damaged { what: "a card in memory".into(), why })?;
+            write.insert(&self.cards, card_row_key(card.pan_hash, card.sequence), &*row);
+        }
+        Ok(())
+    }
+
+    /// Reads every row into the index, on `threads` threads.
+    pub(crate) fn load(&self, index: &Index, threads: usize) -> Result<(), TablesError> {
+        let parts = u8::try_from(threads.clamp(1, 16)).unwrap_or(1);
+        let width = 256 / u16::from(parts);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..u16::from(parts))
+                .map(|part| {
+                    // Keys begin with a keyed hash: ranges of its first byte are parts of one size.
+                    let from = u8::try_from(part * width).unwrap_or(u8::MAX);
+                    let last = part + 1 == u16::from(parts);
+                    let to = (!last).then(|| u8::try_from((part + 1) * width).unwrap_or(u8::MAX));
+                    scope.spawn(move || self.load_range(index, from, to))
+                })
+                .collect();
+            workers.into_iter().try_for_each(|worker| match worker.join() {
+                Ok(done) => done,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+        })
+    }
+
+    fn load_range(&self, index: &Index, from: u8, to: Option<u8>) -> Result<(), TablesError> {
+        let rows = match to {
+            Some(to) => self.cards.range([from]..[to]),
+            None => self.cards.range([from]..),
+        };
+        for row in rows {
+            let value = row.value().map_err(engine("reading"))?;
+            let card = codec::decode_card(&value)
+                .map_err(|why| TablesError::Damaged { what: "a card row".into(), why })?;
+            index.put(Arc::new(card));
+        }
+        Ok(())
+    }
+
+    /// Folds records after `checkpoint` up to `durable` into rows. Returns the new checkpoint: call again until it is
+    /// `durable`.
+    pub(crate) fn fold(
+        &self,
+        journal: &dyn Journal,
+        checkpoint: u64,
+        durable: u64,
+    ) -> Result<u64, TablesError> {
+        let mut newest: HashMap<(PanHash, u16), CardRecord> = HashMap::new();
+        let mut through = checkpoint;
+        let mut left = FOLD_RECORDS_MAX;
+        let mut damaged = None;
+        journal.scan(checkpoint + 1, &mut |sequence, bytes| {
+            if durable < sequence || left == 0 {
+                return ControlFlow::Break(());
+            }
+            match codec::decode_record(bytes) {
+                Ok(record) => {
+                    if let Body::Change { card: Some(card), .. } = record.body {
+                        newest.insert((card.pan_hash, card.sequence), card);
+                    }
+                }
+                Err(why) => {
+                    damaged = Some(record_damaged(sequence, why));
+                    return ControlFlow::Break(());
+                }
+            }
+            through = sequence;
+            left -= 1;
+            ControlFlow::Continue(())
+        })?;
+        if let Some(damaged) = damaged {
+            return Err(damaged);
+        }
+        let mut rows = newest.values().peekable();
+        while rows.peek().is_some() {
+            self.put(rows.by_ref().take(FOLD_ROWS_MAX))?;
+            std::thread::yield_now();
+        }
+        self.set_fact(KEY_CHECKPOINT, &through.to_le_bytes())?;
+        Ok(through)
+    }
+
+    /// Drops journal records made before `cut`, as far as they are folded. Returns the new anchor.
+    pub(crate) fn trim(
+        &self,
+        journal: &dyn Journal,
+        checkpoint: u64,
+        cut: WallMillis,
+    ) -> Result<Anchor, TablesError> {
+        let anchor = self.anchor()?;
+        let keep = first_since(journal, anchor.sequence + 1, checkpoint, cut)?;
+        let through = keep - 1;
+        if through <= anchor.sequence {
+            return Ok(anchor);
+        }
+        let Some(last) = read(journal, through)? else { return Ok(anchor) };
+        let anchor = Anchor { sequence: through, mac: last.mac };
+        self.set_anchor(anchor)?;
+        journal.trim(through)?;
+        Ok(anchor)
+    }
+}
+
+/// The first of the records `from..=last` made at or after `wall`, else `last + 1`. Times in the journal rise but for
+/// the moments that requests overlap, which is less than any caller's slack.
+pub(crate) fn first_since(
+    journal: &dyn Journal,
+    from: u64,
+    last: u64,
+    wall: WallMillis,
+) -> Result<u64, TablesError> {
+    let (mut low, mut high) = (from, last + 1);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match read(journal, middle)? {
+            Some(record) if wall <= record.at => high = middle,
+            // A record that is gone is older than any that is there.
+            _ => low = middle + 1,
+        }
+    }
+    Ok(low)
+}
+
+fn read(journal: &dyn Journal, sequence: u64) -> Result<Option<codec::Record>, TablesError> {
+    let mut found = None;
+    journal.scan(sequence, &mut |at, bytes| {
+        if at == sequence {
+            found = Some(codec::decode_record(bytes));
+        }
+        ControlFlow::Break(())
+    })?;
+    found.transpose().map_err(|why| record_damaged(sequence, why))
+}
+
+pub(crate) fn record_damaged(sequence: u64, why: CodecError) -> TablesError {
+    TablesError::Damaged { what: format!("journal record {sequence}").into(), why }
+}
+
+fn card_row_key(hash: PanHash, sequence: u16) -> [u8; 18] {
+    let mut key = [0; 18];
+    key[..16].copy_from_slice(&hash.0);
+    key[16..].copy_from_slice(&sequence.to_be_bytes());
+    key
+}
+
+fn fixed<const N: usize>(bytes: &[u8], what: &'static str) -> Result<[u8; N], TablesError> {
+    bytes.try_into().map_err(|_| TablesError::Damaged {
+        what: what.into(),
+        why: CodecError::Length { at: 0, what },
+    })
+}

@@ -1,0 +1,299 @@
+//! The one thread that writes: takes what waits, makes it durable with one sync, publishes it, answers.
+//!
+//! While a sync runs the next batch gathers in the queue, so batches grow with the load by themselves. Nothing is
+//! published or answered before the sync returned. A failed write or sync poisons the store: the kernel may have
+//! dropped the pages, so nothing written later could be trusted. **Never here:** waiting for anything but the queue
+//! and the disk; folding, expiry, trimming (see `checkpoint`).
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::card::embedded::codec::{self, BulkNote, CodecError};
+use crate::card::embedded::index::{Claim, Index};
+use crate::card::embedded::journal::{Batch, Journal, JournalError};
+use crate::card::{CardKey, CardRecord, CommitRefused, Entry, Receipt, StoreError};
+use crate::domain::clock::{Clock, WallMillis};
+use crate::domain::pan::PanHash;
+use crate::domain::vault::Vault;
+use crate::limits::COMMIT_BATCH_MAX;
+
+/// What waits for the committer.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "almost every one is the large one; no box per commit"
+)]
+pub(crate) enum Work {
+    /// One request's result.
+    Change {
+        claim: Claim,
+        entry: Entry,
+        /// The card's after-image; its version is one above the one that was read.
+        card: Option<Arc<CardRecord>>,
+        answer: oneshot::Sender<Answer>,
+    },
+    /// The audit record of a bulk load.
+    Note { at: WallMillis, note: BulkNote, answer: SyncSender<Result<(), StoreError>> },
+}
+
+/// What a commit is told.
+pub(crate) type Answer = Result<Receipt, CommitRefused<Claim>>;
+
+/// What committer, chores and handle share.
+#[derive(Default)]
+pub(crate) struct Shared {
+    /// The newest durable and published record.
+    pub(crate) durable: AtomicU64,
+    /// The newest record that is folded into the card rows.
+    pub(crate) checkpoint: AtomicU64,
+    poisoned: AtomicBool,
+    why: OnceLock<String>,
+}
+
+impl Shared {
+    /// Whether the store refuses work.
+    pub(crate) fn poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Acquire)
+    }
+
+    /// Why it does.
+    pub(crate) fn why(&self) -> Option<&str> {
+        self.poisoned().then(|| self.why.get().map_or("", String::as_str))
+    }
+
+    pub(crate) fn poison(&self, why: String) {
+        tracing::error!(
+            why,
+            "store poisoned: nothing acknowledged is lost; free the disk, restart"
+        );
+        let _ = self.why.set(why);
+        self.poisoned.store(true, Ordering::Release);
+    }
+}
+
+/// Poisons the store when the committer panics, so that nobody waits for it.
+pub(crate) struct PanicPoisons(pub(crate) Arc<Shared>);
+
+impl Drop for PanicPoisons {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poison("the committer panicked: see the log".to_owned());
+        }
+    }
+}
+
+/// The thread's state.
+pub(crate) struct Committer {
+    journal: Arc<dyn Journal>,
+    vault: Arc<dyn Vault>,
+    clock: Arc<dyn Clock>,
+    index: Arc<Index>,
+    shared: Arc<Shared>,
+    /// MAC of the newest record.
+    head: [u8; 32],
+    batch: Batch,
+    accepted: Vec<Accepted>,
+    /// Versions that earlier commits of the same batch gave.
+    versions: HashMap<(PanHash, u16), u32>,
+    batch_size: metrics::Histogram,
+    seconds: metrics::Histogram,
+}
+
+/// A commit whose record is in the batch.
+enum Accepted {
+    Change {
+        claim: Claim,
+        entry: Entry,
+        card: Option<Arc<CardRecord>>,
+        answer: oneshot::Sender<Answer>,
+    },
+    Note(SyncSender<Result<(), StoreError>>),
+}
+
+impl Committer {
+    pub(crate) fn new(
+        journal: Arc<dyn Journal>,
+        vault: Arc<dyn Vault>,
+        clock: Arc<dyn Clock>,
+        index: Arc<Index>,
+        shared: Arc<Shared>,
+        head: [u8; 32],
+    ) -> Self {
+        Self {
+            journal,
+            vault,
+            clock,
+            index,
+            shared,
+            head,
+            batch: Batch::default(),
+            accepted: Vec::with_capacity(COMMIT_BATCH_MAX),
+            versions: HashMap::with_capacity(COMMIT_BATCH_MAX),
+            batch_size: metrics::histogram!("pinion_commit_batch_size"),
+            seconds: metrics::histogram!("pinion_commit_seconds"),
+        }
+    }
+
+    /// Works until every sender is gone.
+    pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Work>) {
+        let _poisons = PanicPoisons(Arc::clone(&self.shared));
+        let mut waiting = Vec::with_capacity(COMMIT_BATCH_MAX);
+        while queue.blocking_recv_many(&mut waiting, COMMIT_BATCH_MAX) != 0 {
+            if self.shared.poisoned() {
+                waiting.drain(..).for_each(refuse_poisoned);
+                continue;
+            }
+            self.take(&mut waiting);
+            if self.accepted.is_empty() {
+                continue;
+            }
+            match self.make_durable() {
+                Ok(()) => self.publish(),
+                Err(error) => {
+                    self.shared.poison(error.to_string());
+                    self.accepted.drain(..).for_each(Accepted::refuse_poisoned);
+                }
+            }
+        }
+    }
+
+    /// Writes the records of what may be committed into the batch; answers the rest at once.
+    fn take(&mut self, waiting: &mut Vec<Work>) {
+        self.batch.reset(self.shared.durable.load(Ordering::Relaxed) + 1);
+        self.versions.clear();
+        for work in waiting.drain(..) {
+            let accepted = match work {
+                Work::Change { claim, entry, card, answer } => {
+                    self.take_change(claim, entry, card, answer)
+                }
+                Work::Note { at, note, answer } => {
+                    let sequence = self.batch.next();
+                    match self.push(|out| codec::encode_bulk(out, sequence, at, &note)) {
+                        Ok(()) => Some(Accepted::Note(answer)),
+                        Err(_) => None,
+                    }
+                }
+            };
+            self.accepted.extend(accepted);
+        }
+        assert_eq!(self.batch.len(), self.accepted.len(), "one record for each accepted commit");
+    }
+
+    fn take_change(
+        &mut self,
+        claim: Claim,
+        entry: Entry,
+        card: Option<Arc<CardRecord>>,
+        answer: oneshot::Sender<Answer>,
+    ) -> Option<Accepted> {
+        debug_assert_eq!(claim.key(), entry.key, "an entry is committed under its own claim");
+        if let Some(card) = &card
+            && !self.is_next_version(card)
+        {
+            let refused = CommitRefused { error: StoreError::Conflict, claim: Some(claim) };
+            let _ = answer.send(Err(refused));
+            return None;
+        }
+        let sequence = self.batch.next();
+        let pushed = self.push(|out| codec::encode_change(out, sequence, &entry, card.as_deref()));
+        if let Err(error) = pushed {
+            tracing::error!(%error, key = %entry.key.text(), "commit refused: record not writable");
+            let _ = answer.send(Err(CommitRefused { error: StoreError::Unavailable, claim: None }));
+            return None;
+        }
+        if let Some(card) = &card {
+            self.versions.insert((card.pan_hash, card.sequence), card.version);
+        }
+        Some(Accepted::Change { claim, entry, card, answer })
+    }
+
+    /// Compare-and-set: against this batch's own commits first, then against what is published.
+    fn is_next_version(&self, card: &CardRecord) -> bool {
+        let key = (card.pan_hash, card.sequence);
+        let current = self.versions.get(&key).copied().or_else(|| {
+            let card = self.index.card(CardKey::Pan(key.0, Some(key.1)))?;
+            Some(card.version)
+        });
+        current.is_some_and(|current| current.wrapping_add(1) == card.version)
+    }
+
+    fn push(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), CodecError>,
+    ) -> Result<(), CodecError> {
+        let head = &mut self.head;
+        self.batch.push(write, |record| {
+            *head = self.vault.chain(head, record);
+            *head
+        })
+    }
+
+    fn make_durable(&mut self) -> Result<(), JournalError> {
+        let begun = self.clock.now();
+        self.journal.write(&self.batch)?;
+        self.journal.sync()?;
+        self.seconds.record(self.clock.now().saturating_sub(begun).as_secs_f64());
+        #[expect(clippy::cast_precision_loss, reason = "at most COMMIT_BATCH_MAX")]
+        self.batch_size.record(self.batch.len() as f64);
+        Ok(())
+    }
+
+    /// Only here, after the sync, receipts are minted.
+    fn publish(&mut self) {
+        let first = self.batch.first;
+        for (sequence, accepted) in (first..).zip(&self.accepted) {
+            if let Accepted::Change { entry, card, .. } = accepted {
+                if let Some(card) = card {
+                    self.index.put(Arc::clone(card));
+                }
+                self.index.answer(sequence, entry);
+            }
+        }
+        self.shared.durable.store(self.batch.next() - 1, Ordering::Release);
+        for (sequence, accepted) in (first..).zip(self.accepted.drain(..)) {
+            match accepted {
+                Accepted::Change { claim, answer, .. } => {
+                    claim.settle();
+                    // A caller that went away finds the answer under its key.
+                    let _ = answer.send(Ok(Receipt::mint(sequence)));
+                }
+                Accepted::Note(answer) => {
+                    let _ = answer.send(Ok(()));
+                }
+            }
+        }
+    }
+}
+
+impl Accepted {
+    /// Whether the record is on disk is not known, so the key stays taken.
+    fn refuse_poisoned(self) {
+        match self {
+            Self::Change { claim, answer, .. } => {
+                claim.settle();
+                let _ = answer.send(Err(poisoned()));
+            }
+            Self::Note(answer) => {
+                let _ = answer.send(Err(StoreError::Poisoned));
+            }
+        }
+    }
+}
+
+fn refuse_poisoned(work: Work) {
+    match work {
+        Work::Change { answer, .. } => {
+            let _ = answer.send(Err(poisoned()));
+        }
+        Work::Note { answer, .. } => {
+            let _ = answer.send(Err(StoreError::Poisoned));
+        }
+    }
+}
+
+pub(crate) fn poisoned() -> CommitRefused<Claim> {
+    CommitRefused { error: StoreError::Poisoned, claim: None }
+}

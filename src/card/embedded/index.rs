@@ -1,0 +1,326 @@
+//! What is read without waiting for the disk: cards, identities, transaction keys. Lock-free maps.
+//!
+//! Cards and identities have one writer at a time (the committer, or the loader and bulk before it runs); anybody
+//! reads. A transaction key is claimed by one atomic insert and answered by one atomic store. **Never here:** files.
+
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use papaya::HashMap;
+
+use crate::card::record::CardRecord;
+use crate::card::{CardKey, Entry, Fingerprint, Receipt, Seen, StoreError};
+use crate::domain::clock::WallMillis;
+use crate::domain::outcome::{Outcome, Reason};
+use crate::domain::pan::PanHash;
+use crate::domain::request::{IdentityKind, TransactionKey};
+
+/// Everything in memory.
+pub(crate) struct Index {
+    cards: HashMap<PanHash, Slot, BuildHasherDefault<AlreadyHashed>>,
+    identities: [HashMap<Box<str>, (PanHash, u16)>; 3],
+    transactions: HashMap<TransactionKey, Transaction>,
+    transactions_max: usize,
+    cards_count: AtomicUsize,
+}
+
+/// The cards of one number.
+enum Slot {
+    One(Arc<CardRecord>),
+    Many(Arc<Vec<Arc<CardRecord>>>),
+}
+
+/// What is known of one key: 24 bytes beside its 16.
+struct Transaction {
+    fingerprint: Fingerprint,
+    /// 0 while in progress, else `sequence << 8 | code`.
+    state: AtomicU64,
+    /// Minutes since 1970 of the answer.
+    minute: AtomicU32,
+}
+
+const IN_PROGRESS: u64 = 0;
+/// Code of a key that a reversal named before its original came. Codes of reasons stay below it; 0 is an approval.
+const REVERSED: u8 = 0xFF;
+
+impl Index {
+    /// Room for `cards` without growing.
+    pub(crate) fn new(cards: usize, transactions_max: usize) -> Self {
+        Self {
+            cards: HashMap::with_capacity_and_hasher(cards, BuildHasherDefault::default()),
+            identities: [HashMap::new(), HashMap::new(), HashMap::new()],
+            transactions: HashMap::new(),
+            transactions_max,
+            cards_count: AtomicUsize::new(0),
+        }
+    }
+
+    /// Finds a card.
+    pub(crate) fn card(&self, key: CardKey<'_>) -> Option<Arc<CardRecord>> {
+        match key {
+            CardKey::Identity(kind, value) => {
+                let identities = self.identities(kind).pin();
+                let (hash, sequence) = *identities.get(value)?;
+                self.card(CardKey::Pan(hash, Some(sequence)))
+            }
+            CardKey::Pan(hash, sequence) => {
+                let cards = self.cards.pin();
+                match (cards.get(&hash)?, sequence) {
+                    (Slot::One(card), None) => Some(Arc::clone(card)),
+                    (Slot::One(card), Some(sequence)) => {
+                        (card.sequence == sequence).then(|| Arc::clone(card))
+                    }
+                    // The number alone does not say which card is meant.
+                    (Slot::Many(_), None) => None,
+                    (Slot::Many(all), Some(sequence)) => {
+                        all.iter().find(|c| c.sequence == sequence).cloned()
+                    }
+                }
+            }
+        }
+    }
+
+    /// Which card an identity names.
+    pub(crate) fn identity(&self, kind: IdentityKind, value: &str) -> Option<(PanHash, u16)> {
+        self.identities(kind).pin().get(value).copied()
+    }
+
+    /// Puts a card in or in place of the one with its number and sequence.
+    pub(crate) fn put(&self, card: Arc<CardRecord>) {
+        let cards = self.cards.pin();
+        let hash = card.pan_hash;
+        let before = match cards.get(&hash) {
+            None => None,
+            Some(Slot::One(other)) if other.sequence == card.sequence => Some(Arc::clone(other)),
+            Some(Slot::One(other)) => {
+                self.put_identities(None, &card);
+                self.cards_count.fetch_add(1, Ordering::Relaxed);
+                cards.insert(hash, Slot::Many(Arc::new(vec![Arc::clone(other), card])));
+                return;
+            }
+            Some(Slot::Many(all)) => {
+                let mut all = Vec::clone(all);
+                let at = all.iter().position(|c| c.sequence == card.sequence);
+                self.put_identities(at.map(|at| &*all[at]), &card);
+                match at {
+                    Some(at) => all[at] = card,
+                    None => {
+                        all.push(card);
+                        self.cards_count.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                cards.insert(hash, Slot::Many(Arc::new(all)));
+                return;
+            }
+        };
+        self.put_identities(before.as_deref(), &card);
+        if before.is_none() {
+            self.cards_count.fetch_add(1, Ordering::Relaxed);
+        }
+        cards.insert(hash, Slot::One(card));
+    }
+
+    fn put_identities(&self, before: Option<&CardRecord>, card: &CardRecord) {
+        let old = before.and_then(|b| b.identities.as_deref());
+        let new = card.identities.as_deref();
+        if old == new {
+            return;
+        }
+        for kind in KINDS {
+            let old = old.and_then(|i| i.of(kind));
+            let new = new.and_then(|i| i.of(kind));
+            if old == new {
+                continue;
+            }
+            let identities = self.identities(kind).pin();
+            if let Some(old) = old {
+                identities.remove(old);
+            }
+            if let Some(new) = new {
+                identities.insert(new.into(), (card.pan_hash, card.sequence));
+            }
+        }
+    }
+
+    fn identities(&self, kind: IdentityKind) -> &HashMap<Box<str>, (PanHash, u16)> {
+        match kind {
+            IdentityKind::CardId => &self.identities[0],
+            IdentityKind::PanToken => &self.identities[1],
+            IdentityKind::PaymentInstrument => &self.identities[2],
+        }
+    }
+
+    /// Claims a key, or says what became of it.
+    pub(crate) fn claim(
+        self: &Arc<Self>,
+        key: TransactionKey,
+        fingerprint: Fingerprint,
+    ) -> Result<Seen<Claim>, StoreError> {
+        let transactions = self.transactions.pin();
+        if self.transactions_max <= transactions.len() {
+            return match transactions.get(&key) {
+                Some(known) => Ok(known.seen(fingerprint)),
+                None => Err(StoreError::Full),
+            };
+        }
+        let new = Transaction {
+            fingerprint,
+            state: AtomicU64::new(IN_PROGRESS),
+            minute: AtomicU32::new(0),
+        };
+        match transactions.try_insert(key, new) {
+            Ok(_) => Ok(Seen::Fresh(Claim { key, index: Some(Arc::clone(self)) })),
+            Err(occupied) => Ok(occupied.current.seen(fingerprint)),
+        }
+    }
+
+    /// What became of a key.
+    pub(crate) fn transaction(&self, key: TransactionKey) -> Option<Seen<()>> {
+        let transactions = self.transactions.pin();
+        let known = transactions.get(&key)?;
+        Some(known.seen(known.fingerprint))
+    }
+
+    /// Keeps the answer of one durable entry, and what it says about an original that never came.
+    pub(crate) fn answer(&self, sequence: u64, entry: &Entry) {
+        let transactions = self.transactions.pin();
+        let minute = minute(entry.at);
+        let state = sequence << 8 | u64::from(entry.declined.map_or(0, Reason::code));
+        match transactions.get(&entry.key) {
+            Some(claimed) => claimed.answer(state, minute),
+            None => {
+                transactions
+                    .insert(entry.key, Transaction::answered(entry.fingerprint, state, minute));
+            }
+        }
+        if let Some(original) = entry.original {
+            transactions.get_or_insert_with(original, || {
+                Transaction::answered(Fingerprint(0), sequence << 8 | u64::from(REVERSED), minute)
+            });
+        }
+    }
+
+    /// Forgets keys answered before `wall`. Keys in progress stay.
+    pub(crate) fn expire(&self, wall: WallMillis) {
+        let before = minute(wall);
+        self.transactions.pin().retain(|_, known| {
+            known.state.load(Ordering::Acquire) == IN_PROGRESS
+                || before <= known.minute.load(Ordering::Relaxed)
+        });
+    }
+
+    pub(crate) fn cards_count(&self) -> usize {
+        self.cards_count.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn transactions_count(&self) -> usize {
+        self.transactions.len()
+    }
+
+    /// Visits every card, in no order.
+    pub(crate) fn each_card(&self, mut visit: impl FnMut(&Arc<CardRecord>)) {
+        for slot in self.cards.pin().values() {
+            match slot {
+                Slot::One(card) => visit(card),
+                Slot::Many(all) => all.iter().for_each(&mut visit),
+            }
+        }
+    }
+}
+
+/// Identities that find a card.
+pub(crate) const KINDS: [IdentityKind; 3] =
+    [IdentityKind::CardId, IdentityKind::PanToken, IdentityKind::PaymentInstrument];
+
+impl crate::card::record::Identities {
+    /// The identity of one kind.
+    pub(crate) fn of(&self, kind: IdentityKind) -> Option<&str> {
+        match kind {
+            IdentityKind::CardId => self.card_id.as_deref(),
+            IdentityKind::PanToken => self.pan_token.as_deref(),
+            IdentityKind::PaymentInstrument => self.payment_instrument.as_deref(),
+        }
+    }
+}
+
+impl Transaction {
+    fn answered(fingerprint: Fingerprint, state: u64, minute: u32) -> Self {
+        Self { fingerprint, state: AtomicU64::new(state), minute: AtomicU32::new(minute) }
+    }
+
+    fn answer(&self, state: u64, minute: u32) {
+        self.minute.store(minute, Ordering::Relaxed);
+        self.state.store(state, Ordering::Release);
+    }
+
+    fn seen<C>(&self, fingerprint: Fingerprint) -> Seen<C> {
+        let state = self.state.load(Ordering::Acquire);
+        let code = state.to_le_bytes()[0];
+        if code == REVERSED || self.fingerprint != fingerprint {
+            return Seen::Duplicate;
+        }
+        match (state, code) {
+            (IN_PROGRESS, _) => Seen::InProgress,
+            (_, 0) => Seen::Answered(Outcome::Approved(Receipt::mint(state >> 8))),
+            (_, code) => Seen::Answered(Outcome::Declined(
+                Reason::from_code(code).unwrap_or(Reason::SystemError),
+            )),
+        }
+    }
+}
+
+fn minute(wall: WallMillis) -> u32 {
+    u32::try_from(wall.0 / 60_000).unwrap_or(u32::MAX)
+}
+
+/// The right to commit one key. Dropping it frees the key.
+pub struct Claim {
+    key: TransactionKey,
+    /// `None` once settled.
+    index: Option<Arc<Index>>,
+}
+
+impl Claim {
+    pub(crate) fn key(&self) -> TransactionKey {
+        self.key
+    }
+
+    /// The key is answered, or its outcome is unknown: dropping no longer frees it.
+    pub(crate) fn settle(mut self) {
+        self.index = None;
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(index) = &self.index {
+            index.transactions.pin().remove(&self.key);
+        }
+    }
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Claim({})", self.key.text())
+    }
+}
+
+/// Takes the first eight bytes of a keyed hash as they are: nobody outside can choose them.
+#[derive(Default)]
+pub(crate) struct AlreadyHashed(u64);
+
+impl Hasher for AlreadyHashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+}

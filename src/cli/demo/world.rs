@@ -1,0 +1,138 @@
+//! The demo world as parts of a node: its keys in the HSM, its cards in the store, its ports shifted.
+//!
+//! `pinion demo` and the tests that start one share it. **Never here:** the tour (`tour`).
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+
+use crate::card::CardRecord;
+use crate::card::embedded::EmbeddedStore;
+use crate::card::record::{Identities, ProductKey};
+use crate::cli::{Failure, boot};
+use crate::domain::clock::SystemClock;
+use crate::domain::pin::Reference;
+use crate::domain::vault::Vault;
+use crate::hsm::Hsm;
+use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
+use crate::hsm::lmk::Lmk;
+use crate::hsm::soft::SoftHsm;
+use crate::ops::config::Config;
+use crate::sim::world::{World, WorldCard};
+
+/// The demo's configuration file, the one in `deploy/demo/`.
+const CONFIGURATION: &str = include_str!("../../../deploy/demo/pinion.toml");
+
+/// The demo's configuration with every port shifted and its state in `data`.
+pub(crate) fn configuration(port_base: u16, data: &Path) -> Result<Config, Failure> {
+    let mut config = Config::parse(CONFIGURATION, "deploy/demo/pinion.toml")?;
+    let shift = |port: u16| {
+        port.checked_add(port_base).ok_or_else(|| {
+            Failure::Usage(format!("PINION_DEMO_PORT_BASE={port_base}: port {port} leaves 65535"))
+        })
+    };
+    for link in &mut config.links {
+        link.listen.set_port(shift(link.listen.port())?);
+    }
+    config.admin.listen.set_port(shift(config.admin.listen.port())?);
+    config.store.directory = data.join("store");
+    Ok(config)
+}
+
+/// A software HSM with the world's keys under the published LMK.
+pub(crate) fn hsm(world: &World, clock: SystemClock) -> anyhow::Result<Arc<SoftHsm>> {
+    let keys = world.keys.iter().map(|(name, key)| {
+        let key_type = key.key_type.parse::<KeyType>().map_err(|why| anyhow!("{name}: {why}"))?;
+        let bytes = zeroize::Zeroizing::new(key.clear.expose_bytes().to_vec());
+        Ok(ClearKey::new(name, key_type, Algorithm::Tdes, bytes, TestKeys::Allowed)?)
+    });
+    let keys = keys.collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(Arc::new(SoftHsm::from_clear(keys, &Lmk::demo(), Arc::new(clock))?))
+}
+
+/// Opens the store; a new one gets the world's cards.
+pub(crate) fn store(
+    config: &Config,
+    world: &World,
+    hsm: &Arc<SoftHsm>,
+    clock: SystemClock,
+) -> Result<EmbeddedStore, Failure> {
+    let mut store = boot::open_store(config, hsm.clone(), clock)?;
+    if store.status().cards == 0 {
+        fill(&mut store, config, world, hsm).context("the demo's cards")?;
+    }
+    Ok(store)
+}
+
+fn fill(
+    store: &mut EmbeddedStore,
+    config: &Config,
+    world: &World,
+    hsm: &SoftHsm,
+) -> anyhow::Result<()> {
+    let mut bulk = store.bulk("demo world")?;
+    for card in &world.cards {
+        let product = config.products.iter().find(|p| p.name == card.product);
+        let product = product.ok_or_else(|| anyhow!("no product {:?}", card.product))?.key;
+        bulk.put(record(card, product, hsm)?, false)?;
+    }
+    bulk.finish()?;
+    Ok(())
+}
+
+fn record(card: &WorldCard, product: ProductKey, hsm: &SoftHsm) -> anyhow::Result<CardRecord> {
+    Ok(CardRecord {
+        pan_hash: hsm.pan_hash(&card.pan),
+        sequence: card.sequence,
+        version: 0,
+        sealed_pan: hsm.seal_pan(&card.pan)?,
+        expiry: card.expiry,
+        product,
+        status: card.status,
+        account_status: card.account_status,
+        account_type: card.account_type,
+        pin_suppressed: card.pin_suppressed,
+        pin_tries_used: card.pin_tries_used,
+        changes: 0,
+        changes_day: 0,
+        reference: reference(card, hsm)?,
+        undo: None,
+        identities: identities(card),
+    })
+}
+
+/// The world gives a PVV or an offset; a PIN that is kept under the LMK is put there now.
+fn reference(card: &WorldCard, hsm: &SoftHsm) -> anyhow::Result<Reference> {
+    if let Some(pvv) = &card.pvv {
+        let digits = pvv.expose_digits().try_into().context("a PVV has four digits")?;
+        return Ok(Reference::Pvv(digits));
+    }
+    if let Some(offset) = &card.offset {
+        let given = offset.expose_digits();
+        let mut digits = [0; 12];
+        for (to, from) in digits.iter_mut().zip(given) {
+            *to = from.wrapping_sub(b'0');
+        }
+        return Ok(Reference::Offset { digits, len: u8::try_from(given.len())? });
+    }
+    let pin = zeroize::Zeroizing::new(card.pin_for_tests.expose_digits().to_vec());
+    let account = card.pan.account12();
+    let sealed = hsm.encrypt_pin(pin, &account);
+    // The software HSM never waits, so its future is ready at once.
+    let sealed = futures_util::FutureExt::now_or_never(sealed).context("the HSM waits")?;
+    Ok(Reference::Lmk(sealed?))
+}
+
+fn identities(card: &WorldCard) -> Option<Box<Identities>> {
+    let text = |value: &Option<String>| value.as_deref().map(Into::into);
+    let identities = Identities {
+        pan_token: text(&card.pan_token),
+        payment_instrument: text(&card.payment_instrument_id),
+        card_id: text(&card.card_id),
+        external_user_id: text(&card.external_user_id),
+        account_id: text(&card.account_id),
+        person_id: text(&card.person_id),
+    };
+    (identities != Identities::default()).then(|| Box::new(identities))
+}

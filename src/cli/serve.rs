@@ -1,0 +1,287 @@
+//! `pinion serve`: the switch from a configuration file until a signal ends it.
+//!
+//! Everything is loaded and checked before a port is bound. SIGHUP reads the file again, all or nothing; SIGTERM and
+//! SIGINT drain: no new work, what is under way is answered, then the store is closed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::card::embedded::EmbeddedStore;
+use crate::cli::Failure;
+use crate::cli::boot::{self, NodeSwitch};
+use crate::domain::clock::{Clock, SystemClock};
+use crate::hsm::Hsm;
+use crate::hsm::soft::SoftHsm;
+use crate::link::{self, Link, Settings};
+use crate::ops::admin::Admin;
+use crate::ops::config::Config;
+use crate::ops::health::{Latch, Readiness};
+use crate::ops::metrics::Metrics;
+use crate::ops::telemetry;
+
+/// How often histograms are folded and the store's and the HSM's health is looked at.
+const UPKEEP: Duration = Duration::from_secs(5);
+const HEALTH: Duration = Duration::from_secs(1);
+
+/// Arguments of `pinion serve`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  pinion serve --config /etc/pinion/pinion.toml")]
+pub(super) struct Serve {
+    /// The configuration file.
+    #[arg(long)]
+    config: PathBuf,
+}
+
+/// A switch's link, as this binary runs it.
+pub(crate) type NodeLink = Link<Arc<SoftHsm>, EmbeddedStore, SystemClock>;
+
+/// The parts of a node that is about to listen.
+pub(crate) struct Node {
+    /// Its configuration.
+    pub(crate) config: Config,
+    /// Where it was read from; `None` for the demo, which reloads nothing.
+    pub(crate) file: Option<PathBuf>,
+    /// Keys.
+    pub(crate) hsm: Arc<SoftHsm>,
+    /// The switch.
+    pub(crate) switch: Arc<NodeSwitch>,
+    /// Its links.
+    pub(crate) links: Vec<Settings>,
+    /// The process's metrics.
+    pub(crate) metrics: Metrics,
+}
+
+impl Serve {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let config = Config::load(&self.config)?;
+        let _log = telemetry::init(&config.log).context("log")?;
+        let metrics = Metrics::install().context("metrics")?;
+        let clock = boot::clock();
+        let hsm = boot::open_hsm(&config, clock)?;
+        let rules = boot::rules(&config, &hsm)?;
+        let links = boot::links(&config, &hsm)?;
+        let store = boot::open_store(&config, hsm.clone(), clock)?;
+        let switch = boot::switch(hsm.clone(), store, clock, rules);
+        let file = Some(self.config.clone());
+        let node = Node { config, file, hsm, switch, links, metrics };
+        let runtime = node.runtime()?;
+        runtime.block_on(async {
+            let running = Running::start(node).await?;
+            running.until_told().await
+        })?;
+        // Connections are drained; nothing that is left needs to be waited for.
+        runtime.shutdown_background();
+        Ok(())
+    }
+}
+
+impl Node {
+    /// The runtime the configuration asks for: as many workers as cores unless it says otherwise.
+    pub(crate) fn runtime(&self) -> Result<tokio::runtime::Runtime, Failure> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        if 0 < self.config.limits.workers {
+            builder.worker_threads(self.config.limits.workers);
+        }
+        let runtime = builder.thread_name("pinion").enable_all().build();
+        Ok(runtime.context("cannot start the runtime")?)
+    }
+}
+
+/// A node that listens.
+pub(crate) struct Running {
+    node: Arc<NodeState>,
+    file: Option<PathBuf>,
+    drain: watch::Sender<bool>,
+    serving: JoinSet<()>,
+}
+
+struct NodeState {
+    config: Config,
+    hsm: Arc<SoftHsm>,
+    switch: Arc<NodeSwitch>,
+    links: Vec<Arc<NodeLink>>,
+    readiness: Arc<Readiness>,
+}
+
+impl Running {
+    /// Binds every port, then serves.
+    pub(crate) async fn start(node: Node) -> Result<Self, Failure> {
+        let Node { config, file, hsm, switch, links, metrics } = node;
+        let mut bound = Vec::new();
+        for settings in links {
+            let listener = link::bind(settings.listen)
+                .with_context(|| format!("link {}: {}", settings.name, settings.listen))?;
+            bound.push((Arc::new(Link::new(settings, switch.clone())), listener));
+        }
+        let admin = link::bind(config.admin.listen)
+            .with_context(|| format!("admin: {}", config.admin.listen))?;
+
+        let links = bound.iter().map(|(link, _)| link.clone()).collect();
+        let state = NodeState { config, hsm, switch, links, readiness: Arc::new(Readiness::new()) };
+        let state = Arc::new(state);
+        let (drain, drained) = watch::channel(false);
+        let mut serving = JoinSet::new();
+        for (link, listener) in bound {
+            tracing::info!(link = link.name(), listen = %link.settings().listen, "listening");
+            serving.spawn(link::serve(link, listener, drained.clone()));
+        }
+        state.readiness.open(Latch::Links);
+        metrics.spawn_upkeep(UPKEEP);
+        tokio::spawn(watch_health(state.clone()));
+        serve_admin(state.clone(), metrics, admin);
+        Ok(Self { node: state, file, drain, serving })
+    }
+
+    /// Serves until SIGTERM or SIGINT, reloading on SIGHUP, and drains.
+    pub(crate) async fn until_told(mut self) -> Result<(), Failure> {
+        let mut terminate = signal(SignalKind::terminate()).context("signals")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
+        let mut reload = signal(SignalKind::hangup()).context("signals")?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = reload.recv() => self.reload(),
+            }
+        }
+        self.drain().await;
+        Ok(())
+    }
+
+    /// Takes no new work, lets what is under way be answered, closes the store.
+    pub(crate) async fn drain(&mut self) {
+        let node = &self.node;
+        node.readiness.close(Latch::Draining, "draining");
+        tracing::info!("draining");
+        // Nobody listens any more only when every connection is gone.
+        let _ = self.drain.send(true);
+        let all = async { while self.serving.join_next().await.is_some() {} };
+        let patience = Duration::from_secs(node.config.limits.drain_seconds);
+        if tokio::time::timeout(patience, all).await.is_err() {
+            tracing::warn!("connections still open after drain_seconds are closed");
+        }
+        tracing::info!("stopped");
+    }
+
+    fn reload(&self) {
+        let Some(file) = &self.file else { return };
+        match self.node.reload(file) {
+            Ok(()) => tracing::info!(file = %file.display(), "configuration reloaded"),
+            Err(failure) => {
+                tracing::error!(error = %failure, "reload refused, the configuration in force stays");
+            }
+        }
+    }
+}
+
+impl NodeState {
+    /// Products, routes, rights and bounds from the file, all or nothing.
+    fn reload(&self, file: &Path) -> Result<(), Failure> {
+        let config = Config::load(file)?;
+        let rules = boot::rules(&config, &self.hsm)?;
+        let settings = boot::links(&config, &self.hsm)?;
+        for (index, (link, new)) in self.links.iter().zip(&settings).enumerate() {
+            let old = link.settings();
+            let same = old.name == new.name
+                && old.listen == new.listen
+                && old.dialect.name() == new.dialect.name()
+                && old.framing == new.framing;
+            if !same {
+                let reason =
+                    "name, listen, dialect and framing of a link change only with a restart";
+                return Err(config.error(&format!("link[{index}]"), reason).into());
+            }
+        }
+        if settings.len() != self.links.len() {
+            return Err(config
+                .error("link", "links are added and removed only with a restart")
+                .into());
+        }
+        for (link, new) in self.links.iter().zip(settings) {
+            link.reload(new);
+        }
+        self.switch.reload(rules);
+        Ok(())
+    }
+
+    /// What `/status` shows. No card data.
+    fn status(&self) -> Value {
+        let latches = self.readiness.latches();
+        let closed: serde_json::Map<_, _> = latches
+            .iter()
+            .filter_map(|(latch, why)| Some((latch.label().to_owned(), json!(**why.as_ref()?))))
+            .collect();
+        let links: Vec<_> = self
+            .links
+            .iter()
+            .map(|link| {
+                let settings = link.settings();
+                json!({
+                    "name": link.name(),
+                    "listen": settings.listen.to_string(),
+                    "dialect": settings.dialect.name(),
+                    "connections": link.connections(),
+                    "in_flight": link.in_flight(),
+                })
+            })
+            .collect();
+        let store = self.switch.store().status();
+        let keys: Vec<_> = self
+            .hsm
+            .keys()
+            .map(|key| json!({"name": key.name, "type": key.key_type.name(), "kcv": hex::encode_upper(key.check_value)}))
+            .collect();
+        json!({
+            "node": self.config.node.name,
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_seconds": self.switch.clock().now().as_secs(),
+            "ready": self.readiness.is_ready(),
+            "closed": closed,
+            "links": links,
+            "store": {
+                "cards": store.cards,
+                "transaction_keys": store.transaction_keys,
+                "queue_depth": store.queue_depth,
+                "last_sequence": store.last_sequence,
+                "checkpoint": store.checkpoint,
+                "poisoned": store.poisoned,
+            },
+            "keys": keys,
+            "unsettled": 0,
+        })
+    }
+}
+
+fn serve_admin(state: Arc<NodeState>, metrics: Metrics, listener: TcpListener) {
+    let provider = {
+        let state = state.clone();
+        Arc::new(move || state.status())
+    };
+    let readiness = state.readiness.clone();
+    tokio::spawn(Admin::new(metrics, readiness, provider).serve(listener, std::future::pending()));
+}
+
+/// Keeps the latches of store and HSM true to what they say of themselves.
+async fn watch_health(state: Arc<NodeState>) {
+    let mut tick = tokio::time::interval(HEALTH);
+    loop {
+        tick.tick().await;
+        match state.switch.store().health() {
+            Ok(()) => state.readiness.open(Latch::Store),
+            Err(error) => state.readiness.close(Latch::Store, error.to_string()),
+        }
+        match state.hsm.diagnose().await {
+            Ok(()) => state.readiness.open(Latch::Hsm),
+            Err(error) => state.readiness.close(Latch::Hsm, error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! One connection: read what the socket holds, start every request, write answers as they finish.
+//!
+//! One wake-up does at most one read and one write at a time, however many frames they carry: batching is most of the
+//! game (design.md "Performance"). Requests run side by side and finish in any order; nothing is spawned for them.
+//! **Never here:** what a message means (`translate`), when to close (`session`), what a request does (`job`).
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use crate::card::Store;
+use crate::domain::clock::Clock;
+use crate::hsm::Hsm;
+use crate::link::answer::{Closed, Wire};
+use crate::link::job::serve;
+use crate::link::listener::Link;
+
+/// How often a connection looks at its timers: they are seconds, so one second is fine enough.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Serves one connection until it ends. Answers of work under way are written before it closes on drain or end of
+/// stream; on a broken stream they are lost, and a repeat finds them in the journal.
+pub(super) async fn run<IO, H, S, C>(
+    link: Arc<Link<H, S, C>>,
+    mut io: IO,
+    drain: watch::Receiver<bool>,
+) where
+    IO: AsyncRead + AsyncWrite + Unpin,
+    H: Hsm,
+    S: Store,
+    C: Clock,
+{
+    let clock = link.switch.clock();
+    let mut wire = Wire::new(link.settings(), clock.now());
+    let mut work = FuturesUnordered::new();
+    let mut tick = tokio::time::interval(TICK);
+    let mut drain = pin!(told_to_drain(drain));
+    let mut draining = false;
+
+    let closed = poll_fn(|cx| {
+        if !draining && drain.as_mut().poll(cx).is_ready() {
+            draining = true;
+            wire.drain(clock.now());
+        }
+        while tick.poll_tick(cx).is_ready() {
+            if let Err(closed) = wire.tick(link.settings(), clock.now()) {
+                return Poll::Ready(closed);
+            }
+        }
+        loop {
+            let read = match wire.poll_read(Pin::new(&mut io), cx) {
+                Poll::Ready(Ok(read)) => read,
+                Poll::Ready(Err(_)) => return Poll::Ready(Closed::Quietly),
+                Poll::Pending => false,
+            };
+            if read {
+                let arrived = clock.now();
+                loop {
+                    match wire.next_job(&link, arrived) {
+                        Ok(Some(job)) => work.push(serve(&link, job)),
+                        Ok(None) => break,
+                        Err(closed) => return Poll::Ready(closed),
+                    }
+                }
+            }
+            while let Poll::Ready(Some(done)) = work.poll_next_unpin(cx) {
+                wire.answer(&link, done);
+            }
+            if let Poll::Ready(Err(_)) = wire.poll_write(Pin::new(&mut io), cx) {
+                return Poll::Ready(Closed::Quietly);
+            }
+            if wire.finished(work.is_empty()) {
+                return Poll::Ready(Closed::Quietly);
+            }
+            if !read {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+    if let Closed::Because(why) = closed {
+        link.meters.rejected(why);
+        tracing::info!(link = %link.name, why = why.label(), "connection closed");
+    }
+}
+
+/// Completes when the switch takes no more work.
+pub(super) async fn told_to_drain(mut drain: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a drain as well.
+    let _ = drain.wait_for(|draining| *draining).await;
+}

@@ -1,0 +1,224 @@
+//! One message on its way to its answer: MAC check, the switch, the MAC of the answer.
+//!
+//! **Never here:** sockets and frames (`answer`), what a message means (`translate`).
+
+use std::panic::AssertUnwindSafe;
+
+use bytes::BytesMut;
+use futures_util::FutureExt;
+
+use crate::card::Store;
+use crate::domain::clock::{Clock, Now};
+use crate::domain::outcome::{Outcome, Reason};
+use crate::domain::request::{Operation, PinRequest, Tag, TransactionKey};
+use crate::hsm::{Hsm, Verdict};
+use crate::link::codes::Code;
+use crate::link::listener::{InFlight, Link};
+use crate::link::meters::Finished;
+use crate::link::reply::Reply;
+use crate::link::settings::{MacRule, Settings};
+use crate::route::Route;
+use crate::switch::{Answer, Stage, Stages};
+
+/// One message that gets an answer.
+pub(super) struct Job<'a> {
+    pub(super) reply: Reply,
+    pub(super) work: Work,
+    pub(super) mac: Option<ReceivedMac>,
+    pub(super) network: bool,
+    /// Held until the answer is there.
+    pub(super) place: InFlight<'a>,
+    pub(super) arrived: Now,
+    pub(super) stages: Stages,
+}
+
+/// What a job is.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once; a box would cost an allocation a request"
+)]
+pub(super) enum Work {
+    /// The answer is known: refused, shed, or a network message accepted.
+    Answer {
+        /// What to answer.
+        code: Code,
+        /// Why, unless it is accepted.
+        declined: Option<Reason>,
+    },
+    /// The switch decides.
+    Ask(PinRequest),
+}
+
+/// A MAC as received: how many bytes of the frame it covers, and its value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReceivedMac {
+    pub(super) covered: usize,
+    pub(super) value: [u8; 8],
+}
+
+/// One answered message.
+pub(super) struct Done {
+    pub(super) reply: Reply,
+    pub(super) code: Code,
+    /// The whole answer with its MAC, on links that have one.
+    pub(super) sealed: Option<BytesMut>,
+    /// The link wants a MAC and the HSM made none: no answer leaves, since the peer would refuse it anyway.
+    pub(super) unsealable: bool,
+    asked: Option<(Operation, TransactionKey, Tag)>,
+    route: Option<Route>,
+    declined: Option<Reason>,
+    repeated: bool,
+    arrived: Now,
+    stages: Stages,
+}
+
+/// Takes one job to its answer. A panic inside is this request's 96 and nobody else's.
+pub(super) async fn serve<H: Hsm, S: Store, C: Clock>(link: &Link<H, S, C>, job: Job<'_>) -> Done {
+    let settings = link.settings();
+    let _place = job.place;
+    let mut done = Done {
+        reply: job.reply,
+        code: settings.codes.of(Reason::SystemError),
+        sealed: None,
+        unsealable: false,
+        asked: None,
+        route: None,
+        declined: None,
+        repeated: false,
+        arrived: job.arrived,
+        stages: job.stages,
+    };
+    match &job.work {
+        Work::Answer { code, declined } => (done.code, done.declined) = (*code, *declined),
+        Work::Ask(request) => {
+            done.asked = Some((request.operation, request.key, request.trace.stan));
+            let ask = AssertUnwindSafe(ask(link, &settings, &done.reply, request, job.mac));
+            match ask.catch_unwind().await {
+                Ok(answer) => done.take(&settings, request.operation, answer),
+                Err(_) => done.declined = Some(Reason::SystemError),
+            }
+        }
+    }
+    if let Some(rule) = settings.mac
+        && (job.mac.is_some() || !job.network)
+    {
+        done.sealed = seal(link, &settings, rule, &done).await;
+        done.unsealable = done.sealed.is_none();
+    }
+    done
+}
+
+/// The MAC first: a request whose MAC is wrong or missing is answered so, and nothing else happens.
+async fn ask<H: Hsm, S: Store, C: Clock>(
+    link: &Link<H, S, C>,
+    settings: &Settings,
+    reply: &Reply,
+    request: &PinRequest,
+    mac: Option<ReceivedMac>,
+) -> Result<Answer, Reason> {
+    if let Some(rule) = settings.mac {
+        let genuine = match mac {
+            Some(mac) => {
+                let covered = reply.frame().get(..mac.covered).unwrap_or_default();
+                let value = mac.value.get(..rule.bytes).unwrap_or(&mac.value);
+                link.switch.hsm().verify_mac(rule.key, covered, value).await
+            }
+            None if rule.required => Ok(Verdict::Wrong),
+            None => Ok(Verdict::Right),
+        };
+        match genuine {
+            Ok(Verdict::Right) => {}
+            Ok(Verdict::Wrong) => return Err(Reason::MacWrong),
+            Err(_) => return Err(Reason::HsmUnavailable),
+        }
+    }
+    Ok(link.switch.handle(request).await)
+}
+
+/// The whole answer with its MAC, or nothing when the HSM cannot make one.
+async fn seal<H: Hsm, S: Store, C: Clock>(
+    link: &Link<H, S, C>,
+    settings: &Settings,
+    rule: MacRule,
+    done: &Done,
+) -> Option<BytesMut> {
+    let mut out = BytesMut::with_capacity(512);
+    let response = settings.map.response_code;
+    let mut builder = done.reply.write(&settings.dialect, response, done.code, &mut out).ok()?;
+    let covered = builder.begin_mac().ok()?;
+    let mut mac = link.switch.hsm().mac(rule.key, covered).await.ok()?;
+    mac.get_mut(rule.bytes..)?.fill(0);
+    builder.finish_with_mac(&mac).ok()?;
+    Some(out)
+}
+
+impl Done {
+    fn take(&mut self, settings: &Settings, operation: Operation, answer: Result<Answer, Reason>) {
+        match answer {
+            Ok(answer) => {
+                let reversal = operation == Operation::Reverse;
+                self.code = settings.codes.outcome(&answer.outcome, reversal);
+                self.declined = match answer.outcome {
+                    Outcome::Approved(_) => None,
+                    Outcome::Declined(reason) => Some(reason),
+                };
+                self.route = answer.route;
+                self.repeated = answer.repeated;
+                self.stages.follow(&answer.stages);
+            }
+            Err(reason) => {
+                self.code = settings.codes.of(reason);
+                self.declined = Some(reason);
+            }
+        }
+    }
+
+    /// Counts the answer, and logs it when it was slow or our fault.
+    pub(super) fn count<H: Hsm, S: Store, C: Clock>(
+        mut self,
+        link: &Link<H, S, C>,
+        settings: &Settings,
+    ) {
+        let now = link.switch.clock().now();
+        self.stages.end(Stage::Encode, now);
+        let took = now.saturating_sub(self.arrived);
+        let operation = self.asked.map(|(operation, ..)| operation);
+        link.meters.finished(
+            Finished {
+                operation,
+                route: self.route,
+                declined: self.declined,
+                code: self.code.as_str(),
+            },
+            &self.stages,
+            took.as_secs_f64(),
+        );
+        if settings.slow_request <= took {
+            self.log_slow(link, took);
+        }
+        self.log(link);
+    }
+
+    fn log_slow<H, S, C>(&self, link: &Link<H, S, C>, took: Now) {
+        let spent = |stage| self.stages.spent(stage).as_micros();
+        let key = self.asked.map(|(_, key, _)| key.text().to_string());
+        tracing::warn!(link = %link.name, key, took_us = took.as_micros(),
+            decode_us = spent(Stage::Decode), dedupe_us = spent(Stage::Dedupe),
+            route_us = spent(Stage::Route), hsm_us = spent(Stage::Hsm),
+            commit_us = spent(Stage::Commit), encode_us = spent(Stage::Encode), "slow request");
+    }
+
+    /// One line a request, at debug when all is well: a busy switch must not drown its log.
+    fn log<H, S, C>(&self, link: &Link<H, S, C>) {
+        use crate::domain::outcome::Side;
+        let Some((operation, key, stan)) = &self.asked else { return };
+        let (operation, code) = (operation.label(), self.code.as_str());
+        let reason = self.declined.map_or("approved", Reason::label);
+        match self.declined.map(Reason::side) {
+            Some(Side::Us | Side::Host) => tracing::warn!(link = %link.name, key = %key.text(),
+                stan = stan.as_str(), operation, reason, code, "answered"),
+            Some(Side::Caller) | None => tracing::debug!(link = %link.name, key = %key.text(),
+                stan = stan.as_str(), operation, reason, code, self.repeated, "answered"),
+        }
+    }
+}

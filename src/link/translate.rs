@@ -1,0 +1,242 @@
+//! A message becomes a [`PinRequest`], by the dialect's map. The other direction is `codes` and `reply`.
+//!
+//! Everything a request needs is checked here, once: inside the switch nothing is parsed again. **Never here:** the
+//! verdict on anything: a message that can be read is handed on.
+
+use crate::domain::clock::Now;
+use crate::domain::outcome::Reason;
+use crate::domain::pan::{Pan, PanError};
+use crate::domain::pin::ZonePin;
+use crate::domain::request::{CardName, Operation, PinRequest, Tag, Trace};
+use crate::iso8583::Message;
+use crate::link::identify::{Moment, key};
+use crate::link::map::{Class, PinMap, Place, Side};
+use crate::link::session::Event;
+use crate::link::settings::Settings;
+
+/// What a message asks for.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once; a box would cost an allocation a request"
+)]
+pub(super) enum Asked {
+    /// The session: sign-on, sign-off, echo.
+    Session(Event),
+    /// The switch.
+    Switch(PinRequest),
+    /// Nothing that can be done: the answer is this reason.
+    Refused(Reason),
+    /// No answer: a response that nobody waits for.
+    Unexpected,
+}
+
+/// Reads a whole message.
+pub(super) fn translate(settings: &Settings, message: &Message<'_>, arrived: Now) -> Asked {
+    match settings.map.class(message.mti()) {
+        Class::Network => session_event(&settings.map, message),
+        Class::Request => asked(request(settings, message, arrived)),
+        Class::Response => Asked::Unexpected,
+        Class::Reversal => asked(reversal(settings, message, arrived)),
+        Class::Other => Asked::Refused(Reason::NotSupported),
+    }
+}
+
+fn asked(request: Result<PinRequest, Reason>) -> Asked {
+    match request {
+        Ok(request) => Asked::Switch(request),
+        Err(reason) => Asked::Refused(reason),
+    }
+}
+
+fn session_event(map: &PinMap, message: &Message<'_>) -> Asked {
+    let Some(code) = message.text(map.network_code) else {
+        return Asked::Refused(Reason::FormatError);
+    };
+    let listed = |list: &[Box<str>]| list.iter().any(|c| c.as_bytes() == code.as_bytes());
+    if listed(&map.sign_on) {
+        Asked::Session(Event::SignOn)
+    } else if listed(&map.sign_off) {
+        Asked::Session(Event::SignOff)
+    } else if listed(&map.echo) {
+        Asked::Session(Event::Echo)
+    } else {
+        Asked::Refused(Reason::NotSupported)
+    }
+}
+
+fn request(settings: &Settings, message: &Message<'_>, arrived: Now) -> Result<PinRequest, Reason> {
+    let map = &*settings.map;
+    let operation = operation(map, message)?;
+    let current = match operation {
+        Operation::Change | Operation::Verify => Some(block(settings, message, map.current_pin)?),
+        Operation::Reverse | Operation::Unblock => None,
+    };
+    let new = match operation {
+        Operation::Change => Some(block(settings, message, map.new_pin)?),
+        Operation::Reverse | Operation::Unblock | Operation::Verify => None,
+    };
+    let stan = message.text(11).ok_or(Reason::FormatError)?;
+    let moment = Moment { stan: stan.as_bytes(), time: None };
+    Ok(PinRequest {
+        key: key(map, message, &settings.institution, moment, b"Q"),
+        current,
+        new,
+        ..bare(settings, message, operation, arrived)?
+    })
+}
+
+fn reversal(
+    settings: &Settings,
+    message: &Message<'_>,
+    arrived: Now,
+) -> Result<PinRequest, Reason> {
+    let map = &*settings.map;
+    let stan = message.text(11).ok_or(Reason::FormatError)?;
+    let own = Moment { stan: stan.as_bytes(), time: None };
+    let named = message.text(map.original);
+    let original = match &named {
+        Some(elements) => original_moment(map, message, elements.as_bytes())?,
+        None => own,
+    };
+    Ok(PinRequest {
+        key: key(map, message, &settings.institution, own, b"R"),
+        original: Some(key(map, message, &settings.institution, original, b"Q")),
+        ..bare(settings, message, Operation::Reverse, arrived)?
+    })
+}
+
+/// Trace number and time of the original: DE 90 is MTI 4, STAN 6, DE 7, two institutions; DE 56 of 1993 and 2003 is
+/// MTI 4, STAN 6 or 12, local date and time, institution (`domain/iso8583.md` 3.2).
+fn original_moment<'a>(
+    map: &PinMap,
+    message: &Message<'_>,
+    elements: &'a [u8],
+) -> Result<Moment<'a>, Reason> {
+    let stan = elements.get(4..4 + map.stan_digits).ok_or(Reason::FormatError)?;
+    let time = if map.original_has_time {
+        let digits = message.text(12).map_or(0, |own| own.as_bytes().len());
+        elements.get(4 + map.stan_digits..4 + map.stan_digits + digits)
+    } else {
+        None
+    };
+    Ok(Moment { stan, time })
+}
+
+/// What every request has, whatever it asks.
+fn bare(
+    settings: &Settings,
+    message: &Message<'_>,
+    operation: Operation,
+    arrived: Now,
+) -> Result<PinRequest, Reason> {
+    let sequence = match message.text(23) {
+        Some(text) => Some(decimal(text.as_bytes()).ok_or(Reason::FormatError)?),
+        None => None,
+    };
+    let tag = |n| message.text(n).map_or_else(Tag::default, |text| Tag::new(text.as_bytes()));
+    Ok(PinRequest {
+        key: crate::domain::request::TransactionKey([0; 16]),
+        operation,
+        card: CardName::Pan { pan: pan(message)?, sequence },
+        current: None,
+        new: None,
+        original: None,
+        wish: settings.wish,
+        institution: message.text(100).map(|text| Tag::new(text.as_bytes())),
+        channel: settings.channel,
+        link: settings.id,
+        rights: settings.rights,
+        trace: Trace { stan: tag(11), rrn: tag(37), terminal: tag(41) },
+        arrived,
+        deadline: arrived + settings.request_time,
+    })
+}
+
+fn operation(map: &PinMap, message: &Message<'_>) -> Result<Operation, Reason> {
+    let code = message.text(3).ok_or(Reason::FormatError)?;
+    let kind = code.as_bytes().first_chunk::<2>().ok_or(Reason::FormatError)?;
+    if map.change.contains(kind) {
+        Ok(Operation::Change)
+    } else if map.unblock.contains(kind) {
+        Ok(Operation::Unblock)
+    } else if map.verify.contains(kind) {
+        Ok(Operation::Verify)
+    } else {
+        Err(Reason::NotSupported)
+    }
+}
+
+/// DE 2, or the number at the head of track 2 where a terminal sends only that.
+fn pan(message: &Message<'_>) -> Result<Pan, Reason> {
+    let (text, end) = match (message.text(2), message.text(35)) {
+        (Some(number), _) if !number.as_bytes().is_empty() => {
+            let end = number.as_bytes().len();
+            (number, end)
+        }
+        (_, Some(track)) => {
+            let separator = track.as_bytes().iter().position(|b| matches!(b, b'=' | b'D' | b'd'));
+            (track, separator.ok_or(Reason::FormatError)?)
+        }
+        (_, None) => return Err(Reason::FormatError),
+    };
+    Pan::parse(&text.as_bytes()[..end]).map_err(|error| match error {
+        PanError::Length { .. } => Reason::CardUnknown,
+        PanError::NotDigits => Reason::FormatError,
+    })
+}
+
+/// The PIN block at its place. A block that is missing, or whose surroundings are not zero, is a format error.
+fn block(settings: &Settings, message: &Message<'_>, place: Place) -> Result<ZonePin, Reason> {
+    let bytes = match place.sub {
+        None => message.binary(place.field),
+        Some(sub) => message.sub(place.field, &[sub]).and_then(|sub| sub.binary()),
+    }
+    .ok_or(Reason::FormatError)?;
+    let bytes = bytes.as_bytes();
+    let wanted = settings.pin_block_format.block_bytes();
+    let block = match place.within {
+        None => bytes,
+        Some(_) => part_of(bytes, wanted, place.side).ok_or(Reason::FormatError)?,
+    };
+    ZonePin::new(block, settings.pin_block_format, settings.zpk).ok_or(Reason::FormatError)
+}
+
+/// Eight (or sixteen) bytes at one end of a zero-filled element. All zero is no block: nothing encrypts to it in
+/// practice (`domain/iso8583.md` 1.2).
+fn part_of(bytes: &[u8], wanted: usize, side: Side) -> Option<&[u8]> {
+    let (first, after) = bytes.split_at_checked(wanted)?;
+    let (before, last) = bytes.split_at_checked(bytes.len() - wanted)?;
+    let zero = |rest: &[u8]| rest.iter().all(|b| *b == 0);
+    match side {
+        Side::First | Side::Either if zero(after) && !zero(first) => Some(first),
+        Side::Last | Side::Either if zero(before) && !zero(last) => Some(last),
+        Side::First | Side::Last | Side::Either => None,
+    }
+}
+
+fn decimal(text: &[u8]) -> Option<u16> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(bytes: &[u8], side: Side, want: Option<&[u8]>) {
+        assert_eq!(part_of(bytes, 2, side), want, "{bytes:?} {side:?}");
+    }
+
+    #[test]
+    fn a_block_sits_first_or_last_in_a_zero_filled_element() {
+        check(&[1, 2, 0, 0], Side::Either, Some(&[1, 2]));
+        check(&[0, 0, 1, 2], Side::Either, Some(&[1, 2]));
+        check(&[1, 2], Side::Either, Some(&[1, 2]));
+        check(&[1, 2, 0, 0], Side::Last, None);
+        check(&[0, 0, 1, 2], Side::First, None);
+        check(&[1, 2, 3, 4], Side::Either, None);
+        check(&[0, 0, 0, 0], Side::Either, None);
+        check(&[1], Side::Either, None);
+    }
+}

@@ -1,0 +1,170 @@
+//! The CMS path: gates, PIN work, and one commit of card, journal and audit.
+//!
+//! The verdict on a PIN is told to nobody before its commit (design.md rule 2): every way out of [`Switch::cms`] that
+//! looked at a PIN goes through `store.commit`, and a card that changed meanwhile is read and judged again.
+
+use crate::card::product::Product;
+use crate::card::record::Undo;
+use crate::card::{CardRecord, Commit, Receipt, Store, StoreError, gates};
+use crate::domain::clock::{Clock, WallMillis};
+use crate::domain::outcome::{Reason, Side};
+use crate::domain::pin::{LmkPin, Reference, ZonePin};
+use crate::domain::request::{Operation, PinRequest};
+use crate::hsm::{Change, ChangeVerdict, Hsm, HsmError, Verdict};
+use crate::limits::CONFLICT_RETRIES_MAX;
+use crate::switch::handle::{Job, Switch, refused};
+use crate::switch::stages::Stage;
+
+/// What a request leads to: the card as it shall be (if it changes), and whether it is declined.
+struct Judgement {
+    card: Option<CardRecord>,
+    declined: Option<Reason>,
+}
+
+impl Judgement {
+    fn declined(reason: Reason) -> Self {
+        Self { card: None, declined: Some(reason) }
+    }
+}
+
+impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
+    /// Reads the card, judges the request, commits; again if another request changed the card in between.
+    pub(super) async fn cms(&self, job: Job<'_>, mut claim: S::Claim) -> Result<Receipt, Reason> {
+        for _ in 0..CONFLICT_RETRIES_MAX {
+            self.still_awaited(job.request)?;
+            let judgement = match self.store.card(job.card).await.map_err(refused)? {
+                Some(card) => self.judge(&job, &card).await,
+                None => Judgement::declined(Reason::CardUnknown),
+            };
+            job.stages.end(Stage::Hsm, self.clock.now());
+
+            // What is not the caller's doing is not stored: the same request may be tried again.
+            if let Some(reason) = judgement.declined
+                && reason.side() != Side::Caller
+            {
+                return Err(reason);
+            }
+            let commit =
+                Commit { card: judgement.card, entry: job.entry(judgement.declined, &self.clock) };
+            let committed = self.store.commit(claim, commit).await;
+            job.stages.end(Stage::Commit, self.clock.now());
+            match committed {
+                Ok(receipt) => return judgement.declined.map_or(Ok(receipt), Err),
+                Err(refusal) => match (refusal.error, refusal.claim) {
+                    (StoreError::Conflict, Some(back)) => claim = back,
+                    (error, _) => return Err(refused(error)),
+                },
+            }
+        }
+        Err(Reason::Unavailable)
+    }
+
+    /// Gates first, then the PIN work of the operation.
+    async fn judge(&self, job: &Job<'_>, card: &CardRecord) -> Judgement {
+        let request = job.request;
+        let Some(product) = job.rules.products.get(card.product) else {
+            tracing::error!(product = ?card.product, "a card's product is not configured: add a [[product]]");
+            return Judgement::declined(Reason::SystemError);
+        };
+        let wall = self.clock.wall();
+        if let Err(reason) = gates::check(card, product, request.operation, request.channel, wall) {
+            return Judgement::declined(reason);
+        }
+        let judged = match request.operation {
+            Operation::Change => self.judge_change(request, card, product, wall).await,
+            Operation::Verify => self.judge_verify(request, card, product).await,
+            Operation::Unblock => Ok(unblocked(card)),
+            Operation::Reverse => Err(Reason::SystemError),
+        };
+        judged.unwrap_or_else(Judgement::declined)
+    }
+
+    async fn judge_change(
+        &self,
+        request: &PinRequest,
+        card: &CardRecord,
+        product: &Product,
+        wall: WallMillis,
+    ) -> Result<Judgement, Reason> {
+        let (current, new) = (needed(request.current.as_ref())?, needed(request.new.as_ref())?);
+        let account = self.account(request, card)?;
+        let new: LmkPin = self.hsm.to_lmk(new, &account).await.map_err(hsm_refused)?;
+        let change = Change {
+            current,
+            new: &new,
+            account: &account,
+            method: &product.method,
+            reference: &card.reference,
+            rules: &product.rules,
+        };
+        match self.hsm.verify_and_derive(&change).await.map_err(hsm_refused)? {
+            ChangeVerdict::Right(reference) => Ok(changed(card, reference, request, wall)),
+            ChangeVerdict::RightButUnacceptable => {
+                let card = CardRecord { pin_tries_used: 0, ..card.clone() };
+                Ok(Judgement { card: Some(card), declined: Some(Reason::NewPinUnacceptable) })
+            }
+            ChangeVerdict::Wrong => Ok(wrong_pin(card)),
+        }
+    }
+
+    async fn judge_verify(
+        &self,
+        request: &PinRequest,
+        card: &CardRecord,
+        product: &Product,
+    ) -> Result<Judgement, Reason> {
+        let current = needed(request.current.as_ref())?;
+        let account = self.account(request, card)?;
+        let verified = self.hsm.verify(current, &account, &product.method, &card.reference).await;
+        match verified.map_err(hsm_refused)? {
+            Verdict::Right => Ok(unblocked(card)),
+            Verdict::Wrong => Ok(wrong_pin(card)),
+        }
+    }
+}
+
+fn needed(pin: Option<&ZonePin>) -> Result<&ZonePin, Reason> {
+    pin.ok_or(Reason::FormatError)
+}
+
+fn changed(
+    card: &CardRecord,
+    reference: Reference,
+    request: &PinRequest,
+    wall: WallMillis,
+) -> Judgement {
+    let today = wall.day();
+    let changes = if card.changes_day == today { card.changes.saturating_add(1) } else { 1 };
+    let undo = Some(Undo { key: request.key, reference: card.reference });
+    let card = CardRecord {
+        reference,
+        undo,
+        pin_tries_used: 0,
+        changes,
+        changes_day: today,
+        ..card.clone()
+    };
+    Judgement { card: Some(card), declined: None }
+}
+
+fn unblocked(card: &CardRecord) -> Judgement {
+    Judgement { card: Some(CardRecord { pin_tries_used: 0, ..card.clone() }), declined: None }
+}
+
+fn wrong_pin(card: &CardRecord) -> Judgement {
+    let card = CardRecord { pin_tries_used: card.pin_tries_used.saturating_add(1), ..card.clone() };
+    Judgement { card: Some(card), declined: Some(Reason::WrongPin) }
+}
+
+/// What a refusal of the HSM means to the caller.
+fn hsm_refused(error: HsmError) -> Reason {
+    match error {
+        HsmError::KeyUnknown | HsmError::KeyUnusable => Reason::KeyOutOfStep,
+        HsmError::NewPinUnacceptable => Reason::NewPinUnacceptable,
+        HsmError::NoPinInBlock => Reason::NoPinInBlock,
+        HsmError::StoredPinCorrupt => Reason::SystemError,
+        HsmError::Throttled => Reason::TriesExceeded,
+        HsmError::TranslationForbidden => Reason::FormatError,
+        HsmError::Unavailable => Reason::HsmUnavailable,
+    }
+}

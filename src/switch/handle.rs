@@ -1,0 +1,216 @@
+//! [`Switch::handle`]: one request, read from top to bottom.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::card::{CardKey, CardRecord, Entry, Fingerprint, Receipt, Seen, Store, StoreError};
+use crate::domain::clock::Clock;
+use crate::domain::outcome::{Outcome, Reason};
+use crate::domain::pan::{Account12, PanHash};
+use crate::domain::request::{CardName, Operation, PinRequest};
+use crate::domain::vault::Vault;
+use crate::hsm::Hsm;
+use crate::route::{Question, Route};
+use crate::switch::rules::Rules;
+use crate::switch::stages::{Stage, Stages};
+
+/// Everything a request needs of the world.
+pub struct Switch<H, S, C> {
+    pub(super) hsm: H,
+    pub(super) store: S,
+    pub(super) clock: C,
+    vault: Arc<dyn Vault>,
+    rules: ArcSwap<Rules>,
+}
+
+/// How a request ended, and what is worth telling about the way.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Approved with proof, or why not.
+    pub outcome: Outcome<Receipt>,
+    /// Where it went; `None` when it never got that far.
+    pub route: Option<Route>,
+    /// The answer was stored by an earlier request with the same key.
+    pub repeated: bool,
+    /// Where the time went.
+    pub stages: Stages,
+}
+
+/// A request on its way: what the paths need beside the request itself.
+pub(super) struct Job<'a> {
+    pub(super) request: &'a PinRequest,
+    pub(super) rules: &'a Rules,
+    pub(super) card: CardKey<'a>,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) stages: &'a mut Stages,
+}
+
+impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
+    /// Puts a switch together. It opens nothing and spawns nothing.
+    pub fn new(hsm: H, vault: Arc<dyn Vault>, store: S, clock: C, rules: Rules) -> Self {
+        Self { hsm, store, clock, vault, rules: ArcSwap::from_pointee(rules) }
+    }
+
+    /// Replaces products and routes. Requests under way keep the snapshot they began with.
+    pub fn reload(&self, rules: Rules) {
+        self.rules.store(Arc::new(rules));
+    }
+
+    /// The HSM, for links that check MACs.
+    pub fn hsm(&self) -> &H {
+        &self.hsm
+    }
+
+    /// The store, for operation and its endpoints.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// The clock all parts share.
+    pub fn clock(&self) -> &C {
+        &self.clock
+    }
+
+    /// The products and routes in force.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.load_full()
+    }
+
+    /// Takes one request to its outcome.
+    pub async fn handle(&self, request: &PinRequest) -> Answer {
+        let mut stages = Stages::start(self.clock.now());
+        let mut answer = Answer {
+            outcome: Outcome::Declined(Reason::SystemError),
+            route: None,
+            repeated: false,
+            stages,
+        };
+        answer.outcome = match self.run(request, &mut stages, &mut answer).await {
+            Ok(receipt) => Outcome::Approved(receipt),
+            Err(reason) => Outcome::Declined(reason),
+        };
+        answer.stages = stages;
+        answer
+    }
+
+    /// The straight line. Every early return is a decline; the only approvals are receipts.
+    async fn run(
+        &self,
+        request: &PinRequest,
+        stages: &mut Stages,
+        answer: &mut Answer,
+    ) -> Result<Receipt, Reason> {
+        if !request.rights.allow(request.operation) {
+            return Err(Reason::ChannelNotAllowed);
+        }
+        self.still_awaited(request)?;
+
+        // Dedupe: seen? The stored answer.
+        let card = match &request.card {
+            CardName::Pan { pan, sequence } => CardKey::Pan(self.vault.pan_hash(pan), *sequence),
+            CardName::Identity { kind, value } => CardKey::Identity(*kind, value),
+        };
+        let fingerprint = fingerprint(request.operation, card);
+        let claim = match self.store.claim(request.key, fingerprint).await.map_err(refused)? {
+            Seen::Fresh(claim) => claim,
+            Seen::Answered(outcome) => {
+                answer.repeated = true;
+                return match outcome {
+                    Outcome::Approved(receipt) => Ok(receipt),
+                    Outcome::Declined(reason) => Err(reason),
+                };
+            }
+            Seen::InProgress => return Err(Reason::InProgress),
+            Seen::Duplicate => return Err(Reason::Duplicate),
+        };
+        stages.end(Stage::Dedupe, self.clock.now());
+
+        // Route: Postilion or CMS, and why.
+        let rules = self.rules.load_full();
+        let route = match &request.card {
+            CardName::Pan { pan, .. } => {
+                rules.routes.decide(Question { pan, wish: request.wish }).route
+            }
+            CardName::Identity { .. } => Route::Cms,
+        };
+        answer.route = Some(route);
+        stages.end(Stage::Route, self.clock.now());
+
+        let job = Job { request, rules: &rules, card, fingerprint, stages };
+        match (route, request.operation) {
+            // No host links yet: nothing is sent, and a repeat may try again.
+            (Route::Postilion, _) => Err(Reason::Unavailable),
+            (Route::Cms, Operation::Reverse) => self.reverse(job, claim).await,
+            (Route::Cms, Operation::Change | Operation::Unblock | Operation::Verify) => {
+                self.cms(job, claim).await
+            }
+        }
+    }
+
+    /// Work for a caller that no longer waits is not started.
+    pub(super) fn still_awaited(&self, request: &PinRequest) -> Result<(), Reason> {
+        if request.deadline <= self.clock.now() {
+            return Err(Reason::Unavailable);
+        }
+        Ok(())
+    }
+
+    /// The number's account field: from the request, or opened from the record of a card named otherwise.
+    pub(super) fn account(
+        &self,
+        request: &PinRequest,
+        card: &CardRecord,
+    ) -> Result<Account12, Reason> {
+        match &request.card {
+            CardName::Pan { pan, .. } => Ok(pan.account12()),
+            CardName::Identity { .. } => self
+                .vault
+                .open_pan(&card.sealed_pan)
+                .map(|pan| pan.account12())
+                .map_err(|_| Reason::SystemError),
+        }
+    }
+}
+
+impl Job<'_> {
+    /// The journal's line for this request.
+    pub(super) fn entry(&self, declined: Option<Reason>, clock: &impl Clock) -> Entry {
+        Entry {
+            key: self.request.key,
+            fingerprint: self.fingerprint,
+            operation: self.request.operation,
+            pan_hash: named_by_pan(self.card),
+            declined,
+            at: clock.wall(),
+            link: self.request.link,
+            trace: self.request.trace,
+            original: self.request.original,
+        }
+    }
+}
+
+/// What a refusal of the store means to the caller: full is overload, everything else is our failure.
+pub(super) fn refused(error: StoreError) -> Reason {
+    match error {
+        StoreError::Conflict | StoreError::Full => Reason::Unavailable,
+        StoreError::Poisoned | StoreError::Unavailable => Reason::SystemError,
+    }
+}
+
+/// Eight bytes over the card and the operation. The PAN hash is a keyed hash already; folding the operation in keeps
+/// a change and a verification under one key apart.
+fn fingerprint(operation: Operation, card: CardKey<'_>) -> Fingerprint {
+    let card = named_by_pan(card).map_or(0, |hash| {
+        let (first, _) = hash.0.split_at(8);
+        u64::from_le_bytes(first.try_into().unwrap_or_default())
+    });
+    Fingerprint(card.rotate_left(8) ^ u64::from(operation.code()))
+}
+
+fn named_by_pan(card: CardKey<'_>) -> Option<PanHash> {
+    match card {
+        CardKey::Identity(..) => None,
+        CardKey::Pan(hash, _) => Some(hash),
+    }
+}

@@ -1,0 +1,75 @@
+//! Undoing a change of ours (design.md "Reversals").
+//!
+//! The old reference comes back only while the card's last PIN change is the one the reversal names. A reversal whose
+//! original never came is remembered, so that a late original is refused. **Never here:** reversals towards a host.
+
+use crate::card::record::Undo;
+use crate::card::{CardRecord, Commit, Receipt, Seen, Store, StoreError};
+use crate::domain::clock::Clock;
+use crate::domain::outcome::{Outcome, Reason};
+use crate::domain::pin::Reference;
+use crate::domain::request::TransactionKey;
+use crate::hsm::Hsm;
+use crate::limits::CONFLICT_RETRIES_MAX;
+use crate::switch::handle::{Job, Switch, refused};
+use crate::switch::stages::Stage;
+
+impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
+    /// Finds the original, undoes it, commits; again if another request changed the card in between.
+    pub(super) async fn reverse(
+        &self,
+        job: Job<'_>,
+        mut claim: S::Claim,
+    ) -> Result<Receipt, Reason> {
+        let original = job.request.original.ok_or(Reason::FormatError)?;
+        for _ in 0..CONFLICT_RETRIES_MAX {
+            self.still_awaited(job.request)?;
+            let card = self.store.card(job.card).await.map_err(refused)?;
+            let last_change = card.as_deref().and_then(|card| undo_of(card, original));
+            let (card, declined) = match (card.as_deref(), last_change) {
+                (Some(card), Some(undo)) => (undone(card, undo), None),
+                _ => (None, self.without_change(original).await?),
+            };
+            let commit = Commit { card, entry: job.entry(declined, &self.clock) };
+            let committed = self.store.commit(claim, commit).await;
+            job.stages.end(Stage::Commit, self.clock.now());
+            match committed {
+                Ok(receipt) => return declined.map_or(Ok(receipt), Err),
+                Err(refusal) => match (refusal.error, refusal.claim) {
+                    (StoreError::Conflict, Some(back)) => claim = back,
+                    (error, _) => return Err(refused(error)),
+                },
+            }
+        }
+        Err(Reason::Unavailable)
+    }
+
+    /// What to say when the named change is not the card's last one.
+    ///
+    /// A declined original changed nothing, so there is nothing to undo and the reversal is accepted. One that is still
+    /// under way is not answered for good: the caller repeats the reversal. Otherwise the original is not found, which
+    /// includes one that a later change has replaced.
+    async fn without_change(&self, original: TransactionKey) -> Result<Option<Reason>, Reason> {
+        match self.store.transaction(original).await.map_err(refused)? {
+            Some(Seen::Answered(Outcome::Declined(_))) => Ok(None),
+            Some(Seen::InProgress) => Err(Reason::InProgress),
+            Some(Seen::Answered(Outcome::Approved(_)) | Seen::Duplicate | Seen::Fresh(()))
+            | None => Ok(Some(Reason::OriginalNotFound)),
+        }
+    }
+}
+
+/// The card's way back, if its last change is the one named. Institution, trace number and terminal are enough, since
+/// the card is the same: senders of reversals do not always copy every other element.
+fn undo_of(card: &CardRecord, original: TransactionKey) -> Option<&Undo> {
+    card.undo.as_ref().filter(|undo| undo.key.same_trace(&original))
+}
+
+/// The card with its old reference, or unchanged when another reversal of the same change came first.
+fn undone(card: &CardRecord, undo: &Undo) -> Option<CardRecord> {
+    if undo.reference == Reference::None {
+        return None;
+    }
+    let spent = Some(Undo { key: undo.key, reference: Reference::None });
+    Some(CardRecord { reference: undo.reference, undo: spent, ..card.clone() })
+}
