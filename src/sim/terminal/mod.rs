@@ -141,7 +141,7 @@ const HABITS: &[Habits] = {
         habits("iso93-ascii",     Y1993, b"1100", (b"92", Some(b"91"), Some(b"90")), Field(125)),
         habits("iso93-bcd",       Y1993, b"1100", (b"92", Some(b"91"), Some(b"90")), Field(125)),
         habits("mastercard",      Y1987, b"0100", (b"92", Some(b"91"), None),        Field(125)),
-        habits("postilion",       Y1987, b"0600", (b"92", None,        None),        Last48(53)),
+        habits("postilion",       Y1987, b"0600", (b"92", Some(b"91"), Some(b"90")), Last48(53)),
         habits("visa",            Y1987, b"0100", (b"70", Some(b"72"), None),        Field(152)),
     ]
 };

@@ -106,8 +106,8 @@ fn other_requests() {
 
     let refused = |dialect, operation, pins| ask(dialect, operation, pins).unwrap_err().to_string();
     assert_eq!(
-        refused("postilion", Operation::Verify, (Some(&current), None)),
-        "dialect postilion has no message for verify"
+        refused("cmf", Operation::Verify, (Some(&current), None)),
+        "dialect cmf has no message for verify"
     );
     assert_eq!(
         refused("iso87-ascii", Operation::Change, (None, Some(&new))),
@@ -201,5 +201,5 @@ fn every_dialect_can_write_them() {
             }
         }
     }
-    assert!(24 <= tried, "three dialects at least: {tried}");
+    assert_eq!(tried, 9 * 4 * 2, "every dialect, every message, with and without a MAC");
 }
