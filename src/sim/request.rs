@@ -164,10 +164,19 @@ impl Request {
             None => builder.finish(),
             Some(pad) => {
                 let mac = pad.mac(builder.begin_mac()?);
-                builder.finish_with_mac(&mac)?;
+                builder.finish_with_mac(&mac[..mac_bytes(dialect)])?;
             }
         }
         Ok(())
+    }
+}
+
+/// How many bytes of a MAC the dialect carries: the leftmost ones. DE 64 and 128 have the same length.
+fn mac_bytes(dialect: &Dialect) -> usize {
+    let length = dialect.field(128).or(dialect.field(64)).map(|spec| spec.length());
+    match length {
+        Some(Length::Fixed(bytes)) => usize::try_from(bytes).map_or(8, |bytes| bytes.min(8)),
+        Some(Length::Variable { .. }) | None => 8,
     }
 }
 

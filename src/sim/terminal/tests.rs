@@ -172,6 +172,11 @@ fn every_dialect_can_write_them() {
         let echo = terminal.network(Network::Echo, &stamp(10));
         for request in [&change, &repeat, &reversal, &echo] {
             for pad in [None, Some(&mac)] {
+                // DE 128 would have to stand before Visa's new PIN: such a message has no MAC.
+                if pad.is_some() && request.get(152).is_some() {
+                    assert!(request.write(&dialect, pad, &mut BytesMut::new()).is_err());
+                    continue;
+                }
                 let mut wire = BytesMut::new();
                 request.write(&dialect, pad, &mut wire).unwrap_or_else(|e| panic!("{name}: {e}"));
                 let mut layout = Layout::new();
@@ -195,11 +200,14 @@ fn every_dialect_can_write_them() {
                 let seen = message.mac().map(|seen| (mac.mac(seen.covered), seen.value));
                 assert_eq!(seen.is_some(), pad.is_some(), "{name}");
                 if let Some((want, got)) = seen {
-                    assert_eq!(got.as_bytes(), want, "{name}");
+                    assert!(
+                        4 <= got.as_bytes().len() && want.starts_with(got.as_bytes()),
+                        "{name}"
+                    );
                 }
                 tried += 1;
             }
         }
     }
-    assert_eq!(tried, 9 * 4 * 2, "every dialect, every message, with and without a MAC");
+    assert_eq!(tried, 9 * 4 * 2 - 2, "every dialect, every message, with and without a MAC");
 }
