@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 mod boot;
 mod check;
 mod demo;
+mod send;
 mod serve;
 
 /// An ISO 8583 switch for the moment a cardholder changes a PIN.
@@ -28,6 +29,8 @@ enum Command {
     Check(check::Check),
     /// Run the whole switch on loopback with the demo world, and a tour through it.
     Demo(demo::Demo),
+    /// Be an ATM: send one request, print the answer.
+    Send(send::Send),
     /// Run the switch.
     Serve(serve::Serve),
 }
@@ -81,6 +84,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match command {
         Command::Check(check) => check.run(),
         Command::Demo(demo) => demo.run(),
+        Command::Send(send) => send.run(),
         Command::Serve(serve) => serve.run(),
     };
     match done {
