@@ -15,6 +15,7 @@ mod cards;
 mod check;
 mod demo;
 mod keys;
+mod send;
 mod serve;
 mod stores;
 
@@ -38,6 +39,8 @@ enum Command {
     Demo(demo::Demo),
     /// Make, import and list the keys of the sealed key file.
     Keys(keys::Keys),
+    /// Be an ATM: send one request, print the answer.
+    Send(send::Send),
     /// Run the switch.
     Serve(serve::Serve),
 }
@@ -104,6 +107,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             78 => Failure::Config(error.to_string()),
             _ => Failure::Other(error.into()),
         }),
+        Command::Send(send) => send.run(),
         Command::Serve(serve) => serve.run(),
     };
     match done {
