@@ -178,9 +178,45 @@ pub(super) fn characters(wire: &Wire, value: &[u8], units: usize) -> Result<(), 
 
 #[inline]
 fn class(wire: &Wire, value: &[u8]) -> Result<(), Rule> {
+    let allowed = match (wire.charset, wire.mask) {
+        (Charset::Ascii, CLASS_N) => eights(value, not_digits, wire),
+        (Charset::Ascii, CLASS_ANS) => eights(value, not_printable, wire),
+        _ => table(wire, value),
+    };
+    if allowed { Ok(()) } else { Err(Rule::Characters) }
+}
+
+#[inline]
+fn table(wire: &Wire, value: &[u8]) -> bool {
     let classes = wire.charset.classes();
     let common = value.iter().fold(u8::MAX, |bits, byte| bits & classes[usize::from(*byte)]);
-    if common & wire.mask == 0 { Err(Rule::Characters) } else { Ok(()) }
+    common & wire.mask != 0
+}
+
+/// Checks eight bytes at a time, what remains by the table.
+#[inline]
+fn eights(value: &[u8], bad: impl Fn(u64) -> u64, wire: &Wire) -> bool {
+    let (whole, rest) = value.as_chunks::<8>();
+    let found = whole.iter().fold(0, |found, eight| found | bad(u64::from_be_bytes(*eight)));
+    found & HIGH == 0 && (rest.is_empty() || table(wire, rest))
+}
+
+const EACH: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x80 * EACH;
+
+/// High bits where a byte is no ASCII digit. A carry starts only at a byte that is itself flagged.
+#[inline]
+fn not_digits(eight: u64) -> u64 {
+    let digit = eight ^ (0x30 * EACH);
+    digit.wrapping_add(0x76 * EACH) | digit
+}
+
+/// High bits where a byte is outside 20 to 7E hex. A carry starts only at a byte that is itself flagged, and forcing the
+/// high bits first keeps the subtraction inside each byte.
+#[inline]
+fn not_printable(eight: u64) -> u64 {
+    let below = !((eight | HIGH).wrapping_sub(0x20 * EACH));
+    below | eight.wrapping_add(EACH) | eight
 }
 
 fn odd_digits(wire: &Wire, value: &[u8]) -> Result<(), Rule> {
@@ -214,4 +250,26 @@ pub(super) fn first_bad(wire: &Wire, value: &[u8]) -> usize {
     let skip = usize::from(wire.signed);
     let bad = |byte: &u8| classes[usize::from(*byte)] & wire.mask == 0;
     value.iter().skip(skip).position(bad).map_or(0, |at| at + skip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iso8583::encoding::ASCII_CLASS;
+
+    #[test]
+    fn eight_at_a_time_agrees_with_the_table() {
+        for mask in [CLASS_N, CLASS_ANS] {
+            let wire = Wire { unit: Unit::Byte, mask, ..Wire::UNDEFINED };
+            let good = if mask == CLASS_N { b'5' } else { b'~' };
+            for byte in 0..=255_u8 {
+                for at in 0..19 {
+                    let mut value = [good; 19];
+                    value[at] = byte;
+                    let want = ASCII_CLASS[usize::from(byte)] & mask != 0;
+                    assert_eq!(class(&wire, &value).is_ok(), want, "{byte} at {at}");
+                }
+            }
+        }
+    }
 }
