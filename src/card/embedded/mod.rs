@@ -34,7 +34,7 @@ mod index;
 mod journal;
 mod open;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use bulk::{Bulk, BulkError};
 pub use checkpoint::TablesError;
