@@ -48,7 +48,7 @@ pub fn decode_0(block: &[u8; 8], account: &Account12) -> Result<ClearPin, NoPin>
 /// Format 1: `1`, length, PIN, fill from `random`; no account.
 #[must_use]
 pub fn encode_1(pin: &ClearPin, random: [u8; 8]) -> Block8 {
-    let fill = Zeroizing::new(unpack(&random));
+    let fill = Zeroizing::new(unpack(random));
     lay_out(CONTROL_1, pin, |at| fill[at])
 }
 
@@ -57,7 +57,7 @@ pub fn encode_1(pin: &ClearPin, random: [u8; 8]) -> Block8 {
 /// # Errors
 /// [`NoPin`].
 pub fn decode_1(block: &[u8; 8]) -> Result<ClearPin, NoPin> {
-    read(block, CONTROL_1, 0..=0x0F)
+    read(&Zeroizing::new(*block), CONTROL_1, 0..=0x0F)
 }
 
 /// Format 3: `3`, length, PIN, fill `A` to `F` from `random`; exclusive-or the account.
@@ -140,11 +140,11 @@ fn mix(block: &mut [u8; 8], account: &Account12) {
 
 /// Reads the shared layout, every nibble of it whatever the first ones are.
 fn read(
-    clear: &[u8; 8],
+    clear: &Block8,
     control: u8,
     fill: std::ops::RangeInclusive<u8>,
 ) -> Result<ClearPin, NoPin> {
-    let nibbles = Zeroizing::new(unpack(clear));
+    let nibbles = Zeroizing::new(unpack(**clear));
     let len = nibbles[1];
     let mut bad = nibbles[0] ^ control;
     let mut digits = [0; PIN_DIGITS_MAX];

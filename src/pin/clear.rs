@@ -55,11 +55,6 @@ impl ClearPin {
         &self.digits[..usize::from(self.len)]
     }
 
-    /// All twelve places, zero after the last digit.
-    pub(crate) fn expose_padded(&self) -> &[u8; PIN_DIGITS_MAX] {
-        &self.digits
-    }
-
     /// How many digits, 4 to 12.
     #[must_use]
     pub fn digit_count(&self) -> u8 {

@@ -94,7 +94,7 @@ impl ValidationData {
 fn natural(pvk: &Tdes, table: &DecimalizationTable, data: &ValidationData) -> Zeroizing<[u8; 16]> {
     let mut block = data.0.clone();
     pvk.encrypt(&mut block);
-    let mut digits = Zeroizing::new(unpack(&block));
+    let mut digits = Zeroizing::new(unpack(*block));
     for digit in digits.iter_mut() {
         // A nibble is below 16; the mask tells the compiler.
         *digit = table.0[usize::from(*digit & 0x0F)];

@@ -21,7 +21,7 @@ pub(crate) fn pack(nibbles: &[u8; 16]) -> [u8; 8] {
 }
 
 /// The inverse of [`pack`].
-pub(crate) fn unpack(bytes: &[u8; 8]) -> [u8; 16] {
+pub(crate) fn unpack(bytes: [u8; 8]) -> [u8; 16] {
     let mut nibbles = [0; 16];
     for (pair, byte) in nibbles.chunks_exact_mut(2).zip(bytes) {
         pair[0] = byte >> 4;

@@ -22,7 +22,7 @@ pub fn pvv(pvk: &Tdes, account: &Account12, pvki: u8, pin: &ClearPin) -> [u8; 4]
     }
     let mut block = Zeroizing::new(pack(&transformed));
     pvk.encrypt(&mut block);
-    decimalize(&Zeroizing::new(unpack(&block)))
+    decimalize(&Zeroizing::new(unpack(*block)))
 }
 
 /// Takes the decimal digits from left to right, then the letters from left to right less ten, until four.

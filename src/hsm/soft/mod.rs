@@ -47,7 +47,7 @@ pub struct SoftHsm {
     ids: HashMap<Box<str>, KeyId>,
     pins: PinSeal,
     data: DataKeys,
-    fill: Fill,
+    random: Fill,
     throttle: Arc<Throttle>,
     files: Option<Files>,
 }
@@ -242,9 +242,9 @@ impl SoftHsm {
         }
         let keys = names.iter().map(|name| file.get(name).ok().map(Loaded::new)).collect();
         let ids = (0..).zip(names).map(|(id, name)| (name, KeyId(id))).collect();
-        let fill = Fill::new().ok_or(KeyFileError::Random)?;
         let pins = PinSeal::new(&lmk.derive(Use::Pins));
-        Ok(Self { keys, ids, pins, data, fill, throttle, files })
+        let random = Fill::new().ok_or(KeyFileError::Random)?;
+        Ok(Self { keys, ids, pins, data, random, throttle, files })
     }
 }
 
@@ -278,7 +278,7 @@ fn data_keys(
     };
     let [hash, seal, audit] = KeyType::DATA;
     let [hash, seal, audit] = [find(hash)?, find(seal)?, find(audit)?];
-    // `ClearKey` lets a PAN-SEAL key be AES of another length.
+    // `ClearKey` lets each of the three have 32 bytes only.
     let missing = KeyFileError::Missing { key_type: KeyType::PanSeal, name: "pan-seal" };
     DataKeys::new(&hash, &seal, &audit).ok_or(missing)
 }
