@@ -9,9 +9,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod audit;
 mod boot;
+mod cards;
 mod check;
 mod demo;
+mod keys;
+mod load;
 mod serve;
 
 /// An ISO 8583 switch for the moment a cardholder changes a PIN.
@@ -24,10 +28,18 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Check the audit chain of a stopped switch's store.
+    Audit(audit::AuditArgs),
+    /// Import, export, show and generate cards in the store of a stopped switch.
+    Cards(cards::CardsArgs),
     /// Validate a configuration without starting; print what it would listen on and connect to.
     Check(check::Check),
     /// Run the whole switch on loopback with the demo world, and a tour through it.
     Demo(demo::Demo),
+    /// Make, take in and list the keys of the software HSM.
+    Keys(keys::Keys),
+    /// Be many ATMs: load at a fixed rate or as fast as answers come, with latency percentiles.
+    Load(load::Load),
     /// Run the switch.
     Serve(serve::Serve),
 }
@@ -79,8 +91,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let done = match command {
+        Command::Audit(audit) => audit.run(boot::open_cards_store).map_err(Failure::from),
+        Command::Cards(cards) => cards.run(boot::open_cards).map_err(Failure::from),
         Command::Check(check) => check.run(),
         Command::Demo(demo) => demo.run(),
+        Command::Keys(keys) => match keys.run() {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                eprintln!("pinion: {error}");
+                return ExitCode::from(error.exit_code());
+            }
+        },
+        Command::Load(load) => load.run(),
         Command::Serve(serve) => serve.run(),
     };
     match done {
