@@ -15,6 +15,7 @@ mod cards;
 mod check;
 mod demo;
 mod keys;
+mod load;
 mod send;
 mod serve;
 mod stores;
@@ -39,6 +40,8 @@ enum Command {
     Demo(demo::Demo),
     /// Make, import and list the keys of the sealed key file.
     Keys(keys::Keys),
+    /// Be many ATMs: load at a fixed rate or as fast as answers come, with latency percentiles.
+    Load(load::Load),
     /// Be an ATM: send one request, print the answer.
     Send(send::Send),
     /// Run the switch.
@@ -107,6 +110,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             78 => Failure::Config(error.to_string()),
             _ => Failure::Other(error.into()),
         }),
+        Command::Load(load) => load.run(),
         Command::Send(send) => send.run(),
         Command::Serve(serve) => serve.run(),
     };
