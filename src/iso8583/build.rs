@@ -210,7 +210,7 @@ impl Drop for Builder<'_, '_> {
 }
 
 /// The bytes of exactly one field.
-fn check_raw(wire: &Wire, bytes: &[u8]) -> Result<usize, Rule> {
+pub(super) fn check_raw(wire: &Wire, bytes: &[u8]) -> Result<usize, Rule> {
     match field(wire, bytes) {
         Ok(([], _)) => Ok(bytes.len()),
         Ok(_) => Err(Rule::Trailing),
@@ -380,7 +380,7 @@ pub(super) fn put_composite(
 #[derive(Debug)]
 pub struct CompositeBuilder<'o> {
     inner: &'o Inner,
-    out: &'o mut BytesMut,
+    pub(super) out: &'o mut BytesMut,
     bitmap_at: usize,
     word: u64,
     last: u32,
@@ -494,7 +494,7 @@ impl<'o> CompositeBuilder<'o> {
         Ok(())
     }
 
-    fn open(&mut self, key: u32) -> Result<&'o FieldSpec, EncodeError> {
+    pub(super) fn open(&mut self, key: u32) -> Result<&'o FieldSpec, EncodeError> {
         let failed = |rule| EncodeError { field: key, rule };
         let Inner::Bitmap { bits, .. } = self.inner else { return Err(failed(Rule::Kind)) };
         let spec = self.inner.sub(key).ok_or(failed(Rule::UnknownField))?;
@@ -514,24 +514,33 @@ impl<'o> CompositeBuilder<'o> {
         let Inner::Tagged { tag_digits, length_digits, lead, charset, .. } = self.inner else {
             return Err(failed(Rule::Kind));
         };
-        let is_lead = key == 0 && *lead > 0 && self.out.len() == self.bitmap_at;
-        if is_lead {
-            if value.len() != usize::from(*lead) {
+        let prefix = match charset {
+            Ebcdic::No => PrefixEncoding::Ascii,
+            Ebcdic::Yes => PrefixEncoding::Ebcdic,
+        };
+        let mut count = |digits: u8, number: usize| {
+            if number >= 10_usize.pow(digits.into()) {
+                return Err(failed(Rule::TooLong));
+            }
+            let at = self.out.len();
+            self.out.extend_from_slice(&[0; 8][..usize::from(digits)]);
+            write_count(prefix, number, &mut self.out[at..]);
+            Ok(())
+        };
+        if key == 0 && *lead > 0 {
+            if value.len() != usize::from(*lead) || self.out.len() != self.bitmap_at {
                 return Err(failed(Rule::WrongLength));
             }
-        } else {
-            let prefix = match charset {
-                Ebcdic::No => PrefixEncoding::Ascii,
-                Ebcdic::Yes => PrefixEncoding::Ebcdic,
+        } else if *length_digits == 0 {
+            count(*tag_digits, key as usize)?;
+            let spec = self.inner.sub(key).ok_or(failed(Rule::UnknownField))?;
+            return match spec.format {
+                Format::B => put_binary(spec, value, self.out),
+                _ => put_text(spec, value, self.out),
             };
-            for (digits, number) in [(*tag_digits, key as usize), (*length_digits, value.len())] {
-                if number >= 10_usize.pow(digits.into()) {
-                    return Err(failed(Rule::TooLong));
-                }
-                let at = self.out.len();
-                self.out.extend_from_slice(&[0; 8][..usize::from(digits)]);
-                write_count(prefix, number, &mut self.out[at..]);
-            }
+        } else {
+            count(*tag_digits, key as usize)?;
+            count(*length_digits, value.len())?;
         }
         let at = self.out.len();
         self.out.extend_from_slice(value);
@@ -552,7 +561,7 @@ impl<'o> CompositeBuilder<'o> {
 }
 
 /// Appends one BER-TLV element in shortest form.
-fn tlv(out: &mut BytesMut, tag: u32, value: &[u8]) -> Option<()> {
+pub(super) fn tlv(out: &mut BytesMut, tag: u32, value: &[u8]) -> Option<()> {
     let bytes = tag.to_be_bytes();
     let skip = (tag.leading_zeros() / 8).min(3) as usize;
     let [high, low] = u16::try_from(value.len()).ok()?.to_be_bytes();

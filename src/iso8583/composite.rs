@@ -25,7 +25,7 @@ pub enum Inner {
     Tagged {
         /// Digits of a tag.
         tag_digits: u8,
-        /// Digits of a length.
+        /// Digits of a length; 0: what follows a tag is as long as its sub-field says.
         length_digits: u8,
         /// Characters before the first tag, sub-field 0.
         lead: u8,
@@ -254,12 +254,25 @@ fn number(digits: &[u8], charset: Charset) -> Option<u32> {
 
 fn tagged<'a>(inner: &'a Inner, digits: (u8, u8), charset: Charset, input: &'a [u8]) -> Step<'a> {
     let (tag, rest) = split(input, usize::from(digits.0))?;
+    if digits.1 == 0 {
+        return tagged_field(inner, number(tag, charset).ok_or(Rule::Characters)?, input, rest);
+    }
     let (length, rest) = split(rest, usize::from(digits.1))?;
     let tag = number(tag, charset).ok_or(Rule::Characters)?;
     let length = number(length, charset).ok_or(Rule::LengthPrefix)?;
     let (value, rest) = split(rest, length as usize)?;
     let raw = &input[..input.len() - rest.len()];
     let entry = Entry { key: Key::Number(tag), spec: inner.sub(tag), raw, value, units: length };
+    Ok((entry, State::Rest(rest)))
+}
+
+/// A tag and a sub-field that knows its own length.
+fn tagged_field<'a>(inner: &'a Inner, tag: u32, input: &'a [u8], content: &'a [u8]) -> Step<'a> {
+    let spec = inner.sub(tag).ok_or(Rule::UnknownField)?;
+    let (rest, taken) = field(&spec.wire, content).map_err(rule_of)?;
+    let raw = &input[..input.len() - rest.len()];
+    let (value, units) = (taken.value, taken.units);
+    let entry = Entry { key: Key::Number(tag), spec: Some(spec), raw, value, units };
     Ok((entry, State::Rest(rest)))
 }
 

@@ -315,7 +315,10 @@ fn inner(
         }
         "tag-length" => Inner::Tagged {
             tag_digits: small("tag_digits", 6, 2)?,
-            length_digits: small("length_digits", 6, 2)?,
+            length_digits: match item.get("length_digits").and_then(Item::as_integer) {
+                Some(0) => 0,
+                _ => small("length_digits", 6, 2)?,
+            },
             lead: small("lead", 99, 0)?,
             charset: if spec.encoding == Encoding::Ebcdic { Ebcdic::Yes } else { Ebcdic::No },
             subs: subs(path, item, defaults, depth, 10)?,

@@ -310,6 +310,15 @@ impl<'a> Message<'a> {
         Some(text)
     }
 
+    /// The canonical text of field `n` however long, in a string of its own: for tools, not for the hot path.
+    #[must_use]
+    pub fn long_text(&self, n: u8) -> Option<String> {
+        let (value, units) = self.content(n)?;
+        let mut text = Vec::new();
+        self.dialect.field(n)?.text_into(value, units, &mut text)?;
+        Some(text.into_iter().map(char::from).collect())
+    }
+
     /// The bytes of binary field `n`, un-hexed when the wire is hexadecimal. `None` when the field is absent, not binary,
     /// or longer than [`super::TEXT_BYTES_MAX`].
     #[must_use]

@@ -59,7 +59,17 @@ macro_rules! builtin {
     };
 }
 
-builtin!("cmf", "iso87-ascii", "iso87-ascii-hex", "iso87-bcd", "iso93-ascii", "iso93-bcd", "mastercard", "postilion", "visa");
+builtin!(
+    "iso87-ascii",
+    "iso87-ascii-hex",
+    "iso87-bcd",
+    "iso93-ascii",
+    "iso93-bcd",
+    "cmf",
+    "postilion",
+    "mastercard",
+    "visa",
+);
 
 static LOADED: LazyLock<Vec<Option<Arc<Dialect>>>> = LazyLock::new(|| {
     let load = |(_, text): &(&str, &str)| Dialect::load(text, "built-in").ok().map(Arc::new);
