@@ -2,7 +2,7 @@
 //!
 //! [`decode`] checks every field in one pass and borrows; [`Builder`] writes straight into the output. **Never here:**
 //! sockets, keys, or what a PIN change is: a dialect's sections about that are handed out unread. Where next: `spec` for
-//! dialects, `message` for reading, `build` for writing, `json` for the form that tools use.
+//! dialects, `frame` for the stream, `message` for reading, `build` for writing, `tlv` for chip data, `json` for the form that tools use.
 
 pub mod bitmap;
 pub mod build;
