@@ -60,14 +60,14 @@ macro_rules! builtin {
 }
 
 builtin!(
+    "cmf",
     "iso87-ascii",
     "iso87-ascii-hex",
     "iso87-bcd",
     "iso93-ascii",
     "iso93-bcd",
-    "cmf",
-    "postilion",
     "mastercard",
+    "postilion",
     "visa",
 );
 

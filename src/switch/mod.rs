@@ -9,6 +9,8 @@ mod handle;
 mod reversal;
 mod rules;
 mod stages;
+#[cfg(test)]
+mod tests;
 
 pub use handle::{Answer, Switch};
 pub use rules::Rules;
