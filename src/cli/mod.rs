@@ -11,7 +11,10 @@ use clap::{Parser, Subcommand};
 
 mod boot;
 mod check;
+mod decode;
 mod demo;
+mod dialects;
+mod encode;
 mod serve;
 
 /// An ISO 8583 switch for the moment a cardholder changes a PIN.
@@ -26,8 +29,14 @@ struct Cli {
 enum Command {
     /// Validate a configuration without starting; print what it would listen on and connect to.
     Check(check::Check),
+    /// Explain a message: every field with name, value and place, or where and why it breaks.
+    Decode(decode::Decode),
     /// Run the whole switch on loopback with the demo world, and a tour through it.
     Demo(demo::Demo),
+    /// List the dialects, or print one's field table.
+    Dialects(dialects::Dialects),
+    /// Write a message from the JSON that `decode --json --clear` prints.
+    Encode(encode::Encode),
     /// Run the switch.
     Serve(serve::Serve),
 }
@@ -80,7 +89,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = match command {
         Command::Check(check) => check.run(),
+        Command::Decode(decode) => decode.run(),
         Command::Demo(demo) => demo.run(),
+        Command::Dialects(dialects) => dialects.run(),
+        Command::Encode(encode) => encode.run(),
         Command::Serve(serve) => serve.run(),
     };
     match done {
