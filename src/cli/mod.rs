@@ -13,7 +13,10 @@ mod audit;
 mod boot;
 mod cards;
 mod check;
+mod decode;
 mod demo;
+mod dialects;
+mod encode;
 mod keys;
 mod load;
 mod send;
@@ -36,6 +39,8 @@ enum Command {
     Cards(cards::CardsArgs),
     /// Validate a configuration without starting; print what it would listen on and connect to.
     Check(check::Check),
+    /// Explain a message: every field with name, value and place, or where and why it breaks.
+    Decode(decode::Decode),
     /// Run the whole switch on loopback with the demo world, and a tour through it.
     Demo(demo::Demo),
     /// Make, import and list the keys of the sealed key file.
@@ -44,6 +49,10 @@ enum Command {
     Load(load::Load),
     /// Be an ATM: send one request, print the answer.
     Send(send::Send),
+    /// List the dialects, or print one's field table.
+    Dialects(dialects::Dialects),
+    /// Write a message from the JSON that `decode --json --clear` prints.
+    Encode(encode::Encode),
     /// Run the switch.
     Serve(serve::Serve),
 }
@@ -104,6 +113,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Audit(audit) => audit.run(stores::open_store),
         Command::Cards(cards) => cards.run(stores::open_cards),
         Command::Check(check) => check.run(),
+        Command::Decode(decode) => decode.run(),
         Command::Demo(demo) => demo.run(),
         Command::Keys(keys) => keys.run().map_err(|error| match error.exit_code() {
             64 => Failure::Usage(error.to_string()),
@@ -112,6 +122,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }),
         Command::Load(load) => load.run(),
         Command::Send(send) => send.run(),
+        Command::Dialects(dialects) => dialects.run(),
+        Command::Encode(encode) => encode.run(),
         Command::Serve(serve) => serve.run(),
     };
     match done {
