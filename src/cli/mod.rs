@@ -14,6 +14,8 @@ mod boot;
 mod cards;
 mod check;
 mod demo;
+mod keys;
+mod send;
 mod serve;
 mod stores;
 
@@ -35,6 +37,10 @@ enum Command {
     Check(check::Check),
     /// Run the whole switch on loopback with the demo world, and a tour through it.
     Demo(demo::Demo),
+    /// Make, import and list the keys of the sealed key file.
+    Keys(keys::Keys),
+    /// Be an ATM: send one request, print the answer.
+    Send(send::Send),
     /// Run the switch.
     Serve(serve::Serve),
 }
@@ -96,6 +102,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Cards(cards) => cards.run(stores::open_cards),
         Command::Check(check) => check.run(),
         Command::Demo(demo) => demo.run(),
+        Command::Keys(keys) => keys.run().map_err(|error| match error.exit_code() {
+            64 => Failure::Usage(error.to_string()),
+            78 => Failure::Config(error.to_string()),
+            _ => Failure::Other(error.into()),
+        }),
+        Command::Send(send) => send.run(),
         Command::Serve(serve) => serve.run(),
     };
     match done {

@@ -156,7 +156,7 @@ fn other_protocols_are_refused_by_every_framing() {
     check_foreign("zero2-be2", "bad_header", "bad_header");
 }
 
-/// iso8583.md 3.4: wso2 issue 3519, two frames in one read and a frame over two reads.
+/// wso2 issue 3519: two frames in one read and a frame over two reads.
 #[test]
 fn frames_do_not_follow_reads() {
     let mut codec = codec("ascii4");

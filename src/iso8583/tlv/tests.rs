@@ -57,7 +57,7 @@ fn lengths_of_every_form() {
     assert_eq!(elements(&long).next().unwrap().unwrap().value(), [7; 128]);
 }
 
-/// Iso8583studio's `cvn.py` (iso8583.md, chapter 6): a script of one PIN-change command in template 72.
+/// A script of one PIN-change command in template 72.
 #[test]
 fn templates_nest() {
     check(
