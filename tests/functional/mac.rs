@@ -59,7 +59,8 @@ fn wrong_or_missing_macs_change_nothing() {
         bytes
     };
     let last = whole.len() - 1;
-    let other_key = sealed(&ISO87_BCD, &key("zmk.partner"), &ACQUIRER.change(PLAIN, "1234", "2580"));
+    let other_key =
+        sealed(&ISO87_BCD, &key("zmk.partner"), &ACQUIRER.change(PLAIN, "1234", "2580"));
     let verify = sealed(&ISO87_BCD, &key("zmk.partner"), &ACQUIRER.verify(PLAIN, "4321"));
     let zeros = ISO87_BCD.encode(&ACQUIRER.change(PLAIN, "1234", "2580").with(128, [0; 8]));
     let missing = ISO87_BCD.encode(&ACQUIRER.change(PLAIN, "1234", "2580"));
@@ -115,7 +116,8 @@ fn network_messages_may_do_without() {
 #[test]
 fn shortened_macs() {
     let place = Place::new(world_links());
-    place.replace("mac = { key = \"zak.acquirer\" }", "mac = { key = \"zak.acquirer\", bytes = 4 }");
+    place
+        .replace("mac = { key = \"zak.acquirer\" }", "mac = { key = \"zak.acquirer\", bytes = 4 }");
     let node = place.start();
     let request = ACQUIRER.verify(PLAIN, "1234");
     let mut bytes = sealed(&ISO87_BCD, &zak(), &request);

@@ -31,8 +31,7 @@ fn two_hundred_requests_in_one_write() {
     let node = Node::world();
     let mut link = node.connect("atm-1");
     let cards = further_cards();
-    let requests: Vec<_> =
-        (0..200).map(|n| ATM.verify(&cards[n % cards.len()], "1234")).collect();
+    let requests: Vec<_> = (0..200).map(|n| ATM.verify(&cards[n % cards.len()], "1234")).collect();
     link.send_bytes(&batch(&link, &requests));
     let codes = codes(&mut link, &requests);
     assert_eq!(codes.len(), 200);

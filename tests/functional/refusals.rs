@@ -163,7 +163,12 @@ fn for_the_form() {
             "30",
         ),
         ("track 2 without a separator", "atm-1", whole().without(2).with(35, PLAIN), "30"),
-        ("no trace number in a reversal", "atm-1", ATM.reversal("0400", &whole()).without(11), "30"),
+        (
+            "no trace number in a reversal",
+            "atm-1",
+            ATM.reversal("0400", &whole()).without(11),
+            "30",
+        ),
         ("an operation nobody knows", "atm-1", whole().with(3, "500000"), "12"),
         ("a purchase", "atm-1", whole().as_mti("0200"), "12"),
         ("an authorization to Postilion's link", "postilion-in", post().as_mti("0100"), "12"),

@@ -107,18 +107,10 @@ pub(crate) static CMF: Dialect = Dialect {
     codes: ["0000", "1017", "1048"],
     ..ASCII_87
 };
-pub(crate) static POSTILION: Dialect = Dialect {
-    name: "postilion",
-    new_pin: NewPin::Last53,
-    codes: ["00", "55", "C0"],
-    ..ASCII_87
-};
-pub(crate) static POSTILION_FIRST: Dialect = Dialect {
-    name: "postilion",
-    new_pin: NewPin::First53,
-    codes: ["00", "55", "C0"],
-    ..ASCII_87
-};
+pub(crate) static POSTILION: Dialect =
+    Dialect { name: "postilion", new_pin: NewPin::Last53, codes: ["00", "55", "C0"], ..ASCII_87 };
+pub(crate) static POSTILION_FIRST: Dialect =
+    Dialect { name: "postilion", new_pin: NewPin::First53, codes: ["00", "55", "C0"], ..ASCII_87 };
 pub(crate) static MASTERCARD: Dialect = Dialect {
     name: "mastercard",
     mti: Digits::Ebcdic,

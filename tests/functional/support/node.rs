@@ -304,7 +304,9 @@ impl Node {
         let (_, page) = self.get("/metrics");
         let wanted = |line: &&str| {
             line.split(['{', ' ']).next() == Some(name)
-                && labels.iter().all(|(label, value)| line.contains(&format!("{label}=\"{value}\"")))
+                && labels
+                    .iter()
+                    .all(|(label, value)| line.contains(&format!("{label}=\"{value}\"")))
         };
         let values = page.lines().filter(wanted).filter_map(|line| line.rsplit(' ').next());
         values.filter_map(|value| value.parse::<f64>().ok()).sum()

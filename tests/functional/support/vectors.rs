@@ -98,7 +98,8 @@ fn mac_is_what_psec_computes() {
 #[test]
 fn the_vectors_are_what_the_script_computes() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/make.py");
-    let python = |arguments: &[&str]| std::process::Command::new("python3").args(arguments).output();
+    let python =
+        |arguments: &[&str]| std::process::Command::new("python3").args(arguments).output();
     let Ok(import) = python(&["-W", "ignore", "-c", "import psec"]) else {
         eprintln!("skipped: no python3 on this machine");
         return;
