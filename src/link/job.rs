@@ -89,7 +89,15 @@ pub(super) async fn serve<H: Hsm, S: Store, C: Clock>(link: &Link<H, S, C>, job:
         stages: job.stages,
     };
     match &job.work {
-        Work::Answer { code, declined } => (done.code, done.declined) = (*code, *declined),
+        Work::Answer { code, declined } => {
+            (done.code, done.declined) = (*code, *declined);
+            // A network message may come without a MAC; one that has a wrong one is not accepted.
+            if let (Some(rule), Some(mac), None) = (settings.mac, job.mac, declined)
+                && let Err(reason) = genuine(link, rule, &done.reply, mac).await
+            {
+                (done.code, done.declined) = (settings.codes.of(reason), Some(reason));
+            }
+        }
         Work::Ask(request) => {
             done.asked = Some((request.operation, request.key, request.trace.stan));
             let ask = AssertUnwindSafe(ask(link, &settings, &done.reply, request, job.mac));
@@ -117,22 +125,29 @@ async fn ask<H: Hsm, S: Store, C: Clock>(
     mac: Option<ReceivedMac>,
 ) -> Result<Answer, Reason> {
     if let Some(rule) = settings.mac {
-        let genuine = match mac {
-            Some(mac) => {
-                let covered = reply.frame().get(..mac.covered).unwrap_or_default();
-                let value = mac.value.get(..rule.bytes).unwrap_or(&mac.value);
-                link.switch.hsm().verify_mac(rule.key, covered, value).await
-            }
-            None if rule.required => Ok(Verdict::Wrong),
-            None => Ok(Verdict::Right),
-        };
-        match genuine {
-            Ok(Verdict::Right) => {}
-            Ok(Verdict::Wrong) => return Err(Reason::MacWrong),
-            Err(_) => return Err(Reason::HsmUnavailable),
+        match mac {
+            Some(mac) => genuine(link, rule, reply, mac).await?,
+            None if rule.required => return Err(Reason::MacWrong),
+            None => {}
         }
     }
     Ok(link.switch.handle(request).await)
+}
+
+/// Whether the message is what its sender authenticated.
+async fn genuine<H: Hsm, S: Store, C: Clock>(
+    link: &Link<H, S, C>,
+    rule: MacRule,
+    reply: &Reply,
+    mac: ReceivedMac,
+) -> Result<(), Reason> {
+    let covered = reply.frame().get(..mac.covered).unwrap_or_default();
+    let value = mac.value.get(..rule.bytes).unwrap_or(&mac.value);
+    match link.switch.hsm().verify_mac(rule.key, covered, value).await {
+        Ok(Verdict::Right) => Ok(()),
+        Ok(Verdict::Wrong) => Err(Reason::MacWrong),
+        Err(_) => Err(Reason::HsmUnavailable),
+    }
 }
 
 /// The whole answer with its MAC, or nothing when the HSM cannot make one.
