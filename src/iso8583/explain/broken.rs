@@ -376,7 +376,7 @@ fn byte_hint(bytes: &[u8], spec: &FieldSpec, at: usize, field: usize) -> Option<
 fn trailing_hint(bytes: &[u8], error: DecodeError) -> String {
     let rest = bytes.get(error.offset..).unwrap_or_default();
     match rest {
-        [0x03] => "one byte 0x03 (ETX) follows: the framing has a trailer, try --framed --framing be2+trailer:03".into(),
+        [0x03] => "one byte 0x03 (ETX) follows: try --framed --framing be2+trailer:03".to_owned(),
         [b'\n'] | [b'\r', b'\n'] => "a line end follows: it is not of the message".into(),
         _ => format!(
             "{} bytes follow field {}: a bit of the bitmap is missing, or two messages stand one after the other",
