@@ -3,6 +3,12 @@
 //! `corpus/messages.json` names the source of each; expected values are the sources' or those of an independent decoder.
 //! Where a source departs from every built-in dialect, a small file beside it says how.
 
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test says where it stops and what it did"
+)]
+
 use std::sync::Arc;
 
 use pinion::iso8583::{Builder, Dialect, Layout, Message, decode, from_json, to_json};

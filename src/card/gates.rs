@@ -94,3 +94,6 @@ fn civil_month(day: i64) -> (i64, i64) {
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     (year_of_era + era * 400 + i64::from(month <= 2), month)
 }
+
+#[cfg(test)]
+mod tests;

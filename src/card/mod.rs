@@ -14,9 +14,11 @@ use crate::domain::request::{IdentityKind, LinkId, Operation, Trace, Transaction
 pub mod audit;
 pub mod embedded;
 pub mod gates;
+pub mod generate;
 pub mod product;
 pub mod receipt;
 pub mod record;
+pub mod transfer;
 
 pub use receipt::Receipt;
 pub use record::CardRecord;

@@ -9,13 +9,18 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod audit;
 mod boot;
+mod cards;
 mod check;
 mod decode;
 mod demo;
 mod dialects;
 mod encode;
+mod keys;
+mod send;
 mod serve;
+mod stores;
 
 /// An ISO 8583 switch for the moment a cardholder changes a PIN.
 #[derive(Debug, Parser)]
@@ -27,6 +32,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Check the audit chain of a stopped switch's store.
+    Audit(audit::AuditArgs),
+    /// Import, export, show and generate cards of a stopped switch's store.
+    Cards(cards::CardsArgs),
     /// Validate a configuration without starting; print what it would listen on and connect to.
     Check(check::Check),
     /// Explain a message: every field with name, value and place, or where and why it breaks.
@@ -37,6 +46,10 @@ enum Command {
     Dialects(dialects::Dialects),
     /// Write a message from the JSON that `decode --json --clear` prints.
     Encode(encode::Encode),
+    /// Make, import and list the keys of the sealed key file.
+    Keys(keys::Keys),
+    /// Be an ATM: send one request, print the answer.
+    Send(send::Send),
     /// Run the switch.
     Serve(serve::Serve),
 }
@@ -65,6 +78,12 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Other(error.into())
+    }
+}
+
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
@@ -88,11 +107,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let done = match command {
+        Command::Audit(audit) => audit.run(stores::open_store),
+        Command::Cards(cards) => cards.run(stores::open_cards),
         Command::Check(check) => check.run(),
         Command::Decode(decode) => decode.run(),
         Command::Demo(demo) => demo.run(),
         Command::Dialects(dialects) => dialects.run(),
         Command::Encode(encode) => encode.run(),
+        Command::Keys(keys) => keys.run().map_err(|error| match error.exit_code() {
+            64 => Failure::Usage(error.to_string()),
+            78 => Failure::Config(error.to_string()),
+            _ => Failure::Other(error.into()),
+        }),
+        Command::Send(send) => send.run(),
         Command::Serve(serve) => serve.run(),
     };
     match done {

@@ -261,7 +261,8 @@ impl ClearKey {
         if !key_type.algorithms().contains(&algorithm) {
             return Err(KeyError::Algorithm { name, key_type, algorithm });
         }
-        if !algorithm.lengths().contains(&bytes.len()) {
+        let data_key_too_short = key_type == KeyType::PanSeal && bytes.len() != KEY_BYTES_MAX;
+        if !algorithm.lengths().contains(&bytes.len()) || data_key_too_short {
             return Err(KeyError::Length { name, algorithm, bytes: bytes.len() });
         }
         if bytes.iter().all(|b| *b == 0) {

@@ -235,6 +235,16 @@ impl KeyFile {
         self.add(key)
     }
 
+    /// Takes the key of that name out.
+    ///
+    /// # Errors
+    /// [`KeyFileError::Unknown`].
+    pub fn remove(&mut self, name: &str) -> Result<(), KeyFileError> {
+        self.get(name)?;
+        self.keys.retain(|key| key.name() != name);
+        Ok(())
+    }
+
     /// Reads and opens a file.
     ///
     /// # Errors

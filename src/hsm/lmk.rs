@@ -92,16 +92,16 @@ impl Lmk {
     pub fn read(path: &Path, test_keys: TestKeys) -> Result<Self, KeyFileError> {
         let io = |source| KeyFileError::Io { path: path.into(), doing: "read", source };
         let mut file = std::fs::File::open(path).map_err(io)?;
-        let mode = file.metadata().map_err(io)?.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(KeyFileError::Permissions { path: path.into(), mode });
+        let bits = file.metadata().map_err(io)?.permissions().mode() & 0o7777;
+        if bits & 0o077 != 0 {
+            return Err(KeyFileError::Permissions { path: path.into(), mode: bits });
         }
         let mut text = Zeroizing::new([0; FILE_BYTES_MAX]);
         let mut len = 0;
         while len < FILE_BYTES_MAX {
             match file.read(&mut text[len..]).map_err(io)? {
                 0 => break,
-                more => len += more,
+                count => len += count,
             }
         }
         let mut bytes = Zeroizing::new([0; LMK_BYTES]);

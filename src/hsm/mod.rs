@@ -9,6 +9,7 @@ use std::future::Future;
 use crate::domain::pan::Account12;
 use crate::domain::pin::{BlockFormat, KeyId, LmkPin, Method, PinRules, Reference, ZonePin};
 
+pub mod exchange;
 pub mod key;
 pub mod keyfile;
 pub mod lmk;

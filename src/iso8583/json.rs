@@ -9,9 +9,8 @@ use bytes::BytesMut;
 use serde_json::{Map, Value};
 
 use super::bitmap::Bitmap;
-use super::build::{
-    Builder, CompositeBuilder, EncodeError, check_raw, put_binary, put_composite, put_text,
-};
+use super::build::{Builder, EncodeError, check_raw, put_binary, put_composite, put_text};
+use super::compose::CompositeBuilder;
 use super::composite::{Inner, Key, walk, walk_tlv};
 use super::field::{FieldSpec, Format, Rule, Secrecy};
 use super::message::Message;
@@ -103,11 +102,9 @@ fn show(spec: &FieldSpec, raw: &[u8], value: &[u8], units: u32, clear: bool) -> 
         let mut out = BytesMut::new();
         put(spec, json, &mut out).is_ok() && out == raw
     };
-    if let Some(object) = spec.inner().and_then(|inner| object(inner, value, true)) {
-        if brings_back(&object) {
-            let masked = || spec.inner().and_then(|inner| self::object(inner, value, false));
-            return if clear { object } else { masked().unwrap_or_else(|| HIDDEN.into()) };
-        }
+    let divided = |clear| spec.inner().and_then(|inner| object(inner, value, clear));
+    if let Some(whole) = divided(true).filter(brings_back) {
+        return if clear { whole } else { divided(false).unwrap_or_else(|| HIDDEN.into()) };
     }
     if !clear && spec.inner().is_some_and(holds_secrets) {
         return HIDDEN.into();
@@ -298,7 +295,10 @@ fn put(spec: &FieldSpec, json: &Value, out: &mut BytesMut) -> Result<(), JsonErr
                         })
                     })
                 });
-                bad.map_or(done.map_err(JsonError::from), Err)
+                match bad {
+                    Some(error) => Err(error),
+                    None => Ok(done?),
+                }
             }
         },
         Value::String(text) if spec.format() == Format::B => {
@@ -318,7 +318,7 @@ fn put_sub(
     let unknown = JsonError::SubField { field: parent.number() };
     let number = |radix| u32::from_str_radix(key, radix).map_err(|_| unknown);
     let form = |field| JsonError::Form { field };
-    let text = |field| json.as_str().ok_or(form(field));
+    let text = |field| json.as_str().ok_or_else(|| form(field));
     let bytes = |field| hex::decode(text(field)?).map_err(|_| form(field));
     match parent.inner() {
         Some(Inner::Bitmap { .. }) => {
@@ -330,7 +330,7 @@ fn put_sub(
             if inner.sub(tag).is_some_and(|spec| spec.format() == Format::B) {
                 return Ok(builder.binary(tag, &bytes(tag)?)?);
             }
-            Ok(builder.text(tag, &unlatin(text(tag)?).ok_or(form(tag))?)?)
+            Ok(builder.text(tag, &unlatin(text(tag)?).ok_or_else(|| form(tag))?)?)
         }
         Some(Inner::Tlv(_)) => {
             let tag = number(16)?;
@@ -342,16 +342,18 @@ fn put_sub(
             let mut tlv = BytesMut::new();
             for (tag, value) in tags {
                 let tag = u32::from_str_radix(tag, 16).map_err(|_| unknown)?;
-                let value =
-                    value.as_str().and_then(|text| hex::decode(text).ok()).ok_or(form(tag))?;
-                super::build::tlv(&mut tlv, tag, &value)
+                let value = value
+                    .as_str()
+                    .and_then(|text| hex::decode(text).ok())
+                    .ok_or_else(|| form(tag))?;
+                super::compose::tlv(&mut tlv, tag, &value)
                     .ok_or(EncodeError { field: tag, rule: Rule::TooLong })?;
             }
             Ok(builder.binary(id, &tlv)?)
         }
         Some(Inner::Structured) => {
             let name = unlatin(key).ok_or(unknown)?;
-            let value = unlatin(text(parent.number())?).ok_or(form(parent.number()))?;
+            let value = unlatin(text(parent.number())?).ok_or_else(|| form(parent.number()))?;
             Ok(builder.named(&name, &value)?)
         }
         Some(Inner::Positional(_)) | None => Err(unknown),

@@ -448,6 +448,7 @@ async fn folding_and_trimming_keep_cards_keys_and_chain() {
         let report = store.verify_audit(|_| {}).unwrap();
         assert_eq!((report.anchor, report.last, report.records), (41, 42, 1));
     }
+    drop(chore);
     drop(store);
     let store = open(dir.path());
     assert_eq!(store.verify_audit(|_| {}).unwrap().records, 1);
@@ -468,7 +469,7 @@ async fn trimming_everything_leaves_a_store_that_opens() {
     assert_eq!(anchor.sequence, 3);
     drop(store);
     let store = open(dir.path());
-    assert_eq!(commit(&store, 9, None).await.unwrap().sequence(), 4);
+    assert_eq!(commit(&store, 9, None).await.unwrap(), 4);
     assert_eq!(store.verify_audit(|_| {}).unwrap().records, 1);
 }
 
@@ -607,7 +608,7 @@ async fn a_failed_sync_poisons_and_loses_nothing_that_was_answered() {
     assert_eq!(store.find(by_pan(1, None)).unwrap().version, 2);
     assert!(store.transaction(key(2)).await.unwrap().is_some());
     assert!(store.transaction(key(3)).await.unwrap().is_none());
-    assert_eq!(commit(&store, 3, None).await.unwrap().sequence(), 4);
+    assert_eq!(commit(&store, 3, None).await.unwrap(), 4);
     store.verify_audit(|_| {}).unwrap();
 }
 
@@ -688,7 +689,7 @@ fn a_bulk_load_that_died_is_noted_at_the_next_open() {
     store
         .journal
         .scan(1, &mut |_, bytes| {
-            note = Some(codec::decode_record(bytes).unwrap().body);
+            note = Some(decode_record(bytes).unwrap().body);
             ControlFlow::Continue(())
         })
         .unwrap();

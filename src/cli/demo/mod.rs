@@ -1,6 +1,6 @@
 //! `pinion demo`: the whole switch on loopback with the demo world, and a tour through it.
 
-mod world;
+pub(super) mod world;
 
 use std::path::PathBuf;
 

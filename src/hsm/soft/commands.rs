@@ -90,7 +90,7 @@ impl SoftHsm {
     }
 
     /// Encrypts a zone block.
-    fn make_block(
+    pub(super) fn make_block(
         &self,
         pin: &ClearPin,
         account: &Account12,
@@ -102,15 +102,15 @@ impl SoftHsm {
         let made = match (&key.schedule, format) {
             (Schedule::Tdes { cipher, .. }, Iso0 | Iso1 | Iso3) => {
                 let mut clear = match format {
-                    Iso1 => block::encode_1(pin, self.fill.next_8()),
-                    Iso3 => block::encode_3(pin, account, self.fill.next()),
+                    Iso1 => block::encode_1(pin, self.random.next_8()),
+                    Iso3 => block::encode_3(pin, account, self.random.next()),
                     Iso0 | Iso4 => block::encode_0(pin, account),
                 };
                 cipher.encrypt(&mut clear);
                 ZonePin::new(&clear[..], format, id)
             }
             (Schedule::Aes(cipher), Iso4) => {
-                let mut clear = block::pin_field_4(pin, self.fill.next_8());
+                let mut clear = block::pin_field_4(pin, self.random.next_8());
                 cipher.encrypt(&mut clear);
                 mix(&mut clear, account);
                 cipher.encrypt(&mut clear);
@@ -121,12 +121,12 @@ impl SoftHsm {
         made.ok_or(HsmError::KeyUnusable)
     }
 
-    fn open_lmk(&self, pin: &LmkPin, account: &Account12) -> Result<ClearPin, HsmError> {
+    pub(super) fn open_lmk(&self, pin: &LmkPin, account: &Account12) -> Result<ClearPin, HsmError> {
         self.pins.open(pin, account).map_err(|_| HsmError::StoredPinCorrupt)
     }
 
     fn seal_lmk(&self, pin: &ClearPin, account: &Account12) -> LmkPin {
-        let random = self.fill.next().first_chunk().copied().unwrap_or_default();
+        let random = self.random.next().first_chunk().copied().unwrap_or_default();
         self.pins.seal(pin, account, random)
     }
 

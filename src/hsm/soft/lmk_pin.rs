@@ -48,7 +48,6 @@ impl PinSeal {
 
 /// Exclusive-or with the account field.
 pub(super) fn mix(block: &mut [u8; 16], account: &Account12) {
-    for (byte, more) in block.iter_mut().zip(account_field_4(account).iter()) {
-        *byte ^= more;
-    }
+    let field = u128::from_be_bytes(*account_field_4(account));
+    *block = (u128::from_be_bytes(*block) ^ field).to_be_bytes();
 }

@@ -36,7 +36,7 @@ pub struct ThrottleLimit {
 impl Default for ThrottleLimit {
     /// 4096 an hour.
     fn default() -> Self {
-        Self { wrong: 4096, window: Duration::from_secs(3600) }
+        Self { wrong: 4096, window: Duration::from_hours(1) }
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! **Never here:** rules of the wire; `composite` divides, this only names and shows.
 
-use super::super::composite::{self, Entry, Inner, Key, walk, walk_tlv};
+use super::super::composite::{Entry, Inner, Key, walk, walk_tlv};
 use super::super::field::{FieldSpec, Format, Rule, Secrecy};
+use super::super::sub::find;
 use super::super::tlv::{self, TagSecrecy};
 use super::{Content, Eye, Place, Row, Shown, hidden, holds_secrets, mask, printable, stricter};
 
@@ -33,6 +34,10 @@ impl Eye<'_> {
             return Inside::Nothing;
         }
         if let Inner::Positional(subs) = inner {
+            if place.path == "3" && secrecy == Secrecy::Public {
+                // Its note says what the three parts mean.
+                return Inside::Nothing;
+            }
             return self.positional(spec, subs, place, content, secrecy);
         }
         if content.value.first() == Some(&b'<') && self.elements(place, content.value, secrecy) {
@@ -115,7 +120,7 @@ impl Eye<'_> {
         let mut at = place.content_at(content.value.len()).filter(|_| whole);
         let start = self.rows.len();
         for sub in subs {
-            let found = composite::find(spec, content.value, content.units, &[sub.number()]);
+            let found = find(spec, content.value, content.units, &[sub.number()]);
             let Some(part) = found else {
                 self.rows.truncate(start);
                 return Inside::Failed(Rule::SubFields);

@@ -1,0 +1,273 @@
+//! What the embedded store costs: closed-loop throughput, latency at a fixed rate, start-up with many cards.
+//!
+//! `cargo bench --bench store -- [closed|rate|load] [N]`. Latencies are counted from the moment a commit should have
+//! begun, so that a stall is seen by everybody it delayed (coordinated omission). `benches/BENCHMARKS.md` tells how to
+//! read the numbers. **Never here:** a claim; only numbers of this machine.
+#![expect(clippy::print_stdout, reason = "its output is its purpose")]
+#![expect(clippy::disallowed_methods, reason = "it measures real time")]
+#![expect(clippy::unwrap_used, reason = "a bench that fails has no better way to say so")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use hmac::{Hmac, KeyInit, Mac};
+use pinion::card::embedded::{EmbeddedStore, StoreOptions};
+use pinion::card::record::{AccountStatus, AccountType, CardRecord, CardStatus, ProductKey};
+use pinion::card::{CardKey, Commit, Entry, Fingerprint, Seen, Store as _};
+use pinion::domain::clock::{Clock as _, SystemClock};
+use pinion::domain::pan::{Pan, PanHash, SealedPan};
+use pinion::domain::pin::Reference;
+use pinion::domain::request::{LinkId, Operation, Tag, Trace, TransactionKey};
+use pinion::domain::vault::{Vault, VaultError};
+use sha2::Sha256;
+
+/// Hashes as the real vault does; seals nothing.
+struct BenchVault(Hmac<Sha256>);
+
+impl Vault for BenchVault {
+    fn pan_hash(&self, pan: &Pan) -> PanHash {
+        let mut mac = self.0.clone();
+        mac.update(pan.expose_digits());
+        PanHash(*mac.finalize().into_bytes().first_chunk().unwrap())
+    }
+
+    fn seal_pan(&self, pan: &Pan) -> Result<SealedPan, VaultError> {
+        let mut sealed = [0; SealedPan::BYTES];
+        sealed[0] = u8::try_from(pan.expose_digits().len()).unwrap();
+        sealed[1..=pan.expose_digits().len()].copy_from_slice(pan.expose_digits());
+        Ok(SealedPan(sealed))
+    }
+
+    fn open_pan(&self, sealed: &SealedPan) -> Result<Pan, VaultError> {
+        Pan::parse(&sealed.0[1..=usize::from(sealed.0[0])]).map_err(|_| VaultError::Forged)
+    }
+
+    fn chain(&self, before: &[u8; 32], record: &[u8]) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        mac.update(before);
+        mac.update(record);
+        mac.finalize().into_bytes().into()
+    }
+}
+
+fn vault() -> Arc<BenchVault> {
+    Arc::new(BenchVault(Hmac::new_from_slice(&[7; 32]).unwrap()))
+}
+
+fn open(dir: &Path) -> EmbeddedStore {
+    let options = StoreOptions::new(Arc::new(SystemClock::start()));
+    EmbeddedStore::open(dir, vault(), options).unwrap()
+}
+
+fn pan(number: u64) -> Pan {
+    Pan::parse(format!("476173{number:010}").as_bytes()).unwrap()
+}
+
+fn fill(store: &mut EmbeddedStore, cards: u64) {
+    let vault = vault();
+    let mut bulk = store.bulk("bench").unwrap();
+    for number in 0..cards {
+        let pan = pan(number);
+        let card = CardRecord {
+            pan_hash: vault.pan_hash(&pan),
+            sequence: 0,
+            version: 1,
+            sealed_pan: vault.seal_pan(&pan).unwrap(),
+            expiry: 4912,
+            product: ProductKey { organization: 600, logo: 1 },
+            status: CardStatus::Active,
+            account_status: AccountStatus::Active,
+            account_type: AccountType::Ordinary,
+            pin_suppressed: false,
+            pin_tries_used: 0,
+            changes: 0,
+            changes_day: 0,
+            reference: Reference::Pvv(*b"1234"),
+            undo: None,
+            identities: None,
+        };
+        bulk.put(card, true).unwrap();
+    }
+    bulk.finish().unwrap();
+}
+
+/// One whole change as the switch does it: claim, read, commit.
+async fn change(store: &EmbeddedStore, clock: SystemClock, number: u64, hash: PanHash) {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&number.to_le_bytes());
+    let key = TransactionKey(key);
+    let mut claim = match store.claim(key, Fingerprint(number)).await.unwrap() {
+        Seen::Fresh(claim) => claim,
+        other => unreachable!("{other:?}"),
+    };
+    loop {
+        let found = store.card(CardKey::Pan(hash, None)).await.unwrap().unwrap();
+        let card = (*found).clone();
+        let entry = Entry {
+            key,
+            fingerprint: Fingerprint(number),
+            operation: Operation::Change,
+            pan_hash: Some(card.pan_hash),
+            declined: None,
+            at: clock.wall(),
+            link: LinkId(1),
+            trace: Trace {
+                stan: Tag::new(b"123456"),
+                rrn: Tag::new(b"123456789012"),
+                terminal: Tag::new(b"ATM00001"),
+            },
+            original: None,
+        };
+        match store.commit(claim, Commit { card: Some(card), entry }).await {
+            Ok(_) => return,
+            Err(refused) => claim = refused.claim.unwrap(),
+        }
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+fn tell(what: &str, count: u64, took: Duration, latency: &Histogram<u64>) {
+    let us = |q| latency.value_at_quantile(q);
+    let seconds = took.as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+    let rate = count as f64 / seconds;
+    println!(
+        "{what:24} {rate:9.0}/s  us: p50 {:6} p99 {:6} p99.9 {:6} p99.99 {:6} max {:6}",
+        us(0.5),
+        us(0.99),
+        us(0.999),
+        us(0.9999),
+        latency.max()
+    );
+}
+
+/// `width` changes at a time, each begun when one ended.
+fn closed(width: u64, count: u64) {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    let mut store = open(dir.path());
+    fill(&mut store, 100_000);
+    let (store, clock, hasher) = (Arc::new(store), SystemClock::start(), vault());
+    let begun = Instant::now();
+    let mut all = histogram();
+    runtime().block_on(async {
+        let tasks: Vec<_> = (0..width)
+            .map(|task| {
+                let (store, hasher) = (Arc::clone(&store), Arc::clone(&hasher));
+                tokio::spawn(async move {
+                    let mut latency = histogram();
+                    for number in (task..count).step_by(usize::try_from(width).unwrap()) {
+                        let hash = hasher.pan_hash(&pan(number % 100_000));
+                        let begun = Instant::now();
+                        change(&store, clock, number, hash).await;
+                        latency.saturating_record(micros(begun.elapsed()));
+                    }
+                    latency
+                })
+            })
+            .collect();
+        for task in tasks {
+            all.add(task.await.unwrap()).unwrap();
+        }
+    });
+    tell(&format!("closed loop, {width} wide"), count, begun.elapsed(), &all);
+}
+
+/// Changes begun by the clock, whether or not earlier ones ended.
+fn rate(per_second: u64, seconds: u64) {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    let mut store = open(dir.path());
+    fill(&mut store, 100_000);
+    let (store, clock, hasher) = (Arc::new(store), SystemClock::start(), vault());
+    let begun = Instant::now();
+    let count = per_second * seconds;
+    let latency = runtime().block_on(async {
+        let (done, mut answers) = tokio::sync::mpsc::channel(65_536);
+        let sums = tokio::spawn(async move {
+            let mut latency = histogram();
+            while let Some(took) = answers.recv().await {
+                latency.saturating_record(micros(took));
+            }
+            latency
+        });
+        let mut number = 0;
+        let mut tick = tokio::time::interval(Duration::from_millis(1));
+        while number < count {
+            tick.tick().await;
+            let due = u64::try_from(begun.elapsed().as_micros()).unwrap() * per_second / 1_000_000;
+            while number < due.min(count) {
+                let (store, hasher) = (Arc::clone(&store), Arc::clone(&hasher));
+                let done = done.clone();
+                // The timer's own grain of a millisecond is not the store's: counted from here.
+                let at = Instant::now();
+                tokio::spawn(async move {
+                    let hash = hasher.pan_hash(&pan(number * 7919 % 100_000));
+                    change(&store, clock, number, hash).await;
+                    let _ = done.send(at.elapsed()).await;
+                });
+                number += 1;
+            }
+        }
+        drop(done);
+        sums.await.unwrap()
+    });
+    tell(&format!("rate {per_second}/s"), count, begun.elapsed(), &latency);
+    println!("{:24} {:?}", "", store.status());
+}
+
+/// Many cards: writing them, opening again, memory.
+fn load(cards: u64) {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    let mut store = open(dir.path());
+    let begun = Instant::now();
+    fill(&mut store, cards);
+    println!("bulk of {cards}: {:.1} s", begun.elapsed().as_secs_f64());
+    store.close().unwrap();
+    let before = resident_mib();
+    let begun = Instant::now();
+    let store = open(dir.path());
+    let after = resident_mib();
+    println!(
+        "open with {} cards: {:.1} s, resident {before} -> {after} MiB",
+        store.status().cards,
+        begun.elapsed().as_secs_f64()
+    );
+}
+
+fn resident_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    line.and_then(|l| l.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0) / 1024
+}
+
+/// Microseconds, up to a minute.
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_max(60_000_000, 3).unwrap()
+}
+
+fn micros(took: Duration) -> u64 {
+    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let which = words.first().map_or("all", String::as_str);
+    let number = words.get(1).and_then(|n| n.parse::<u64>().ok());
+    if ["all", "closed"].contains(&which) {
+        for width in [1, 8, 64, 256, 1024] {
+            closed(width, number.unwrap_or(if width == 1 { 20_000 } else { 300_000 }));
+        }
+    }
+    if ["all", "rate"].contains(&which) {
+        for per_second in [10_000, 30_000] {
+            rate(per_second, number.unwrap_or(30));
+        }
+    }
+    if ["all", "load"].contains(&which) {
+        load(number.unwrap_or(1_000_000));
+    }
+}

@@ -1,0 +1,65 @@
+//! `pinion audit`: verify the audit chain of a stopped switch's store.
+//!
+//! **Never here:** keys; the caller's closure opens the store.
+
+use std::io::Write as _;
+
+use anyhow::Context as _;
+
+use crate::card::embedded::EmbeddedStore;
+use crate::cli::Failure;
+use crate::cli::cards::{Place, progress};
+
+/// Check the audit chain.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: pinion audit verify --config pinion.toml")]
+pub struct AuditArgs {
+    #[command(subcommand)]
+    command: AuditCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum AuditCommand {
+    /// Walk the chain from its anchor to its end. Exits 1 and names the first record that is wrong.
+    Verify {
+        #[command(flatten)]
+        place: Place,
+        /// Print the result as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl AuditArgs {
+    /// Runs the command. `open` opens the store that a [`Place`] names.
+    ///
+    /// # Errors
+    /// What `open` says, or where the chain breaks.
+    pub fn run(
+        self,
+        open: impl FnOnce(&Place) -> Result<EmbeddedStore, Failure>,
+    ) -> Result<(), Failure> {
+        let AuditCommand::Verify { place, json } = self.command;
+        let store = open(&place)?;
+        let (bar, moving) = progress(Some(store.status().last_sequence), "records");
+        let report = store.verify_audit(moving).context("audit chain")?;
+        bar.finish_and_clear();
+        let head = hex::encode(report.head);
+        let mut out = std::io::stdout().lock();
+        if json {
+            let report = serde_json::json!({
+                "valid": true,
+                "anchor": report.anchor,
+                "records": report.records,
+                "last": report.last,
+                "head": head,
+            });
+            writeln!(out, "{report}")?;
+        } else {
+            let (records, first) = (report.records, report.anchor + 1);
+            writeln!(out, "{records} records from {first} to {}: chain holds", report.last)?;
+            writeln!(out, "head {head}: keep it elsewhere to prove later that none was cut off")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,429 @@
+//! `pinion keys`: make, take in and list the keys of the software HSM.
+//!
+//! Keys come from the machine's randomness, from files or from standard input. **Never here:** a clear key on the
+//! command line (other users of the machine see it there) or on the screen; what is shown is check values. Where next:
+//! `hsm::keyfile` for the file, `hsm::exchange` for components and wrapped keys.
+
+use std::io::{BufRead, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::hsm::exchange::{ExchangeError, combine, unwrap};
+use crate::hsm::key::{
+    Algorithm, CheckValue, ClearKey, KEY_BYTES_MAX, KeyError, KeyType, TestKeys, check_value,
+    set_odd_parity,
+};
+use crate::hsm::keyfile::{KeyFile, KeyFileError};
+use crate::hsm::lmk::{LMK_BYTES, Lmk};
+
+/// Longest line or file that carries a component: hex in groups with white space.
+const INPUT_BYTES_MAX: usize = 512;
+
+/// Arguments of `pinion keys`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pinion keys init\n  \
+    pinion keys generate pvk.visa --type PVK\n  \
+    pinion keys import zmk.partner --type ZMK --components 3\n  \
+    pinion keys import zpk.atm --type ZPK --under zmk.partner --wrapped zpk.hex --kcv 56562A\n  \
+    pinion keys list --json")]
+pub struct Keys {
+    /// The sealed key file.
+    #[arg(long = "keys", global = true, value_name = "FILE")]
+    #[arg(default_value = "pinion-keys.toml")]
+    file: PathBuf,
+    /// The local master key; only its owner may read it.
+    #[arg(long, global = true, value_name = "FILE", default_value = "pinion.lmk")]
+    lmk: PathBuf,
+    /// Take published test keys, which protect nothing.
+    #[arg(long = "allow-test-keys", global = true)]
+    published: bool,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make the local master key, at random or from components, and a key file with the three keys of the vault.
+    ///
+    /// With a key file in place it restores the local master key from its components.
+    Init(Parts),
+    /// Make a random key.
+    Generate(New),
+    /// Take in a key from components, or one wrapped under a ZMK.
+    Import(Import),
+    /// List the keys with their check values.
+    List,
+    /// Open every key and check it as `serve` would.
+    Check,
+}
+
+/// Where components come from.
+#[derive(Debug, Args)]
+struct Parts {
+    /// A file with one component in hex (`-` reads one line of standard input). Give two or more.
+    #[arg(long = "component", value_name = "FILE", conflicts_with = "components")]
+    files: Vec<PathBuf>,
+    /// Ask for so many components; a terminal does not show them.
+    #[arg(long, value_name = "N")]
+    components: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+struct New {
+    /// Name: a-z, 0-9, '.', '-', '_'.
+    name: String,
+    /// ZMK, ZPK, ZAK, PVK, BDK, PAN-HASH, PAN-SEAL or AUDIT.
+    #[arg(long = "type", value_name = "TYPE")]
+    key_type: KeyType,
+    /// TDES, AES or HMAC; the type's usual one if not given.
+    #[arg(long)]
+    algorithm: Option<Algorithm>,
+    /// Put it in the place of the key of that name.
+    #[arg(long)]
+    replace: bool,
+}
+
+#[derive(Debug, Args)]
+struct Import {
+    #[command(flatten)]
+    new: New,
+    #[command(flatten)]
+    parts: Parts,
+    /// The ZMK it is wrapped under.
+    #[arg(long, value_name = "NAME", requires = "wrapped", requires = "kcv")]
+    #[arg(conflicts_with_all = ["files", "components"])]
+    under: Option<String>,
+    /// A file with the wrapped key in hex, ECB (`-`: standard input).
+    #[arg(long, value_name = "FILE", requires = "under")]
+    wrapped: Option<PathBuf>,
+    /// The sender's check value, six hex digits.
+    #[arg(long, value_name = "HEX", requires = "under")]
+    kcv: Option<String>,
+}
+
+/// Why a `keys` command was not done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeysError {
+    /// A component or a wrapped key.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    /// The key file or the LMK file.
+    #[error(transparent)]
+    File(#[from] KeyFileError),
+    /// What was typed or read is no key.
+    #[error("{0}")]
+    Input(String),
+    /// Options that do not go together.
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl From<KeyError> for KeysError {
+    fn from(error: KeyError) -> Self {
+        Self::File(error.into())
+    }
+}
+
+impl KeysError {
+    /// Exit code of the contract: 64 bad usage, 78 bad configuration, 1 otherwise.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 64,
+            Self::File(_) => 78,
+            Self::Exchange(_) | Self::Input(_) => 1,
+        }
+    }
+}
+
+impl Keys {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// [`KeysError`]; nothing was changed then.
+    pub fn run(&self) -> Result<(), KeysError> {
+        match &self.command {
+            Command::Init(parts) => self.init(parts),
+            Command::Generate(new) => self.generate(new),
+            Command::Import(import) => self.import(import),
+            Command::List => self.list(),
+            Command::Check => self.check(),
+        }
+    }
+
+    fn test_keys(&self) -> TestKeys {
+        if self.published { TestKeys::Allowed } else { TestKeys::Refused }
+    }
+
+    fn open(&self, test_keys: TestKeys) -> Result<(Lmk, KeyFile), KeysError> {
+        let lmk = Lmk::read(&self.lmk, test_keys)?;
+        let file = KeyFile::read(&self.file, &lmk, test_keys)?;
+        Ok((lmk, file))
+    }
+
+    fn init(&self, parts: &Parts) -> Result<(), KeysError> {
+        let restoring = self.file.exists();
+        let lmk = match self.components(parts, Algorithm::Aes)? {
+            Some(bytes) => {
+                let bytes = <[u8; LMK_BYTES]>::try_from(&bytes[..]).map_err(|_| {
+                    KeysError::Input(format!("the local master key has {LMK_BYTES} bytes"))
+                })?;
+                Lmk::new(Zeroizing::new(bytes), self.test_keys())?
+            }
+            None if restoring => {
+                return Err(KeysError::Usage(format!(
+                    "{}: there are keys already, and a new local master key would not open them; \
+                     restore theirs with --component, or give another --keys file",
+                    self.file.display()
+                )));
+            }
+            None => Lmk::generate()?,
+        };
+        if restoring {
+            // It must be the one that seals them.
+            KeyFile::read(&self.file, &lmk, self.test_keys())?;
+            lmk.create_file(&self.lmk)?;
+        } else {
+            lmk.create_file(&self.lmk)?;
+            let mut file = KeyFile::empty();
+            for (key_type, name) in KeyType::DATA {
+                let algorithm = usual(key_type);
+                file.add(ClearKey::generate(name, key_type, algorithm)?)?;
+            }
+            file.write(&self.file, &lmk)?;
+        }
+        let identity = hex::encode_upper(lmk.identity());
+        if self.json {
+            print(&json!({ "lmk": identity, "keys": self.file.display().to_string() }).to_string());
+            return Ok(());
+        }
+        print(&format!("local master key {identity} in {}", self.lmk.display()));
+        print(&format!("keys in {}", self.file.display()));
+        print(
+            "Keep a copy of the local master key apart from the key file: without it no key opens.",
+        );
+        Ok(())
+    }
+
+    fn generate(&self, new: &New) -> Result<(), KeysError> {
+        let algorithm = new.algorithm.unwrap_or_else(|| usual(new.key_type));
+        let key = ClearKey::generate(&new.name, new.key_type, algorithm)?;
+        self.keep(key, new.replace)
+    }
+
+    fn import(&self, import: &Import) -> Result<(), KeysError> {
+        let new = &import.new;
+        if let (Some(zmk), Some(wrapped), Some(kcv)) = (&import.under, &import.wrapped, &import.kcv)
+        {
+            if new.algorithm.is_some_and(|a| a != Algorithm::Tdes) {
+                return Err(KeysError::Usage("a ZMK wraps TDES keys only".into()));
+            }
+            let (_, file) = self.open(self.test_keys())?;
+            let stated = parse_check_value(kcv)?;
+            let wrapped = read_file(wrapped)?;
+            let zmk = file.get(zmk)?;
+            let key = unwrap(zmk, &new.name, new.key_type, &wrapped, stated, self.test_keys())?;
+            return self.keep(key, new.replace);
+        }
+        let algorithm = new.algorithm.unwrap_or_else(|| usual(new.key_type));
+        let mut bytes = self
+            .components(&import.parts, algorithm)?
+            .ok_or_else(|| KeysError::Usage("give --component, --components or --under".into()))?;
+        if algorithm == Algorithm::Tdes {
+            // Two components of odd parity make even parity; the key is the same either way.
+            set_odd_parity(&mut bytes);
+        }
+        let key = ClearKey::new(&new.name, new.key_type, algorithm, bytes, self.test_keys())?;
+        self.keep(key, new.replace)
+    }
+
+    fn keep(&self, key: ClearKey, replace: bool) -> Result<(), KeysError> {
+        let (lmk, mut file) = self.open(self.test_keys())?;
+        let shown = describe(&key);
+        let name = key.name().to_owned();
+        if replace { file.replace(key) } else { file.add(key) }?;
+        file.write(&self.file, &lmk)?;
+        if self.json {
+            print(&shown.to_string());
+        } else {
+            let of = |field: &str| shown[field].as_str().unwrap_or_default().to_owned();
+            let (key_type, algorithm) = (of("type"), of("algorithm"));
+            print(&format!("{name} {key_type} {algorithm} check value {}", of("kcv")));
+        }
+        Ok(())
+    }
+
+    fn list(&self) -> Result<(), KeysError> {
+        // Listing published keys harms nobody; `check` is what refuses them.
+        let (_, file) = self.open(TestKeys::Allowed)?;
+        if self.json {
+            print(&Value::Array(file.keys().iter().map(describe).collect()).to_string());
+            return Ok(());
+        }
+        print(&format!("{:<32} {:<8} {:<9} {:>4}  {}", "NAME", "TYPE", "ALGORITHM", "BITS", "KCV"));
+        for key in file.keys() {
+            print(&format!(
+                "{:<32} {:<8} {:<9} {:>4}  {}",
+                key.name(),
+                key.key_type().name(),
+                key.algorithm().name(),
+                key.expose_bytes().len() * 8,
+                hex::encode_upper(key.check_value())
+            ));
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), KeysError> {
+        let (lmk, file) = self.open(self.test_keys())?;
+        for (key_type, name) in KeyType::DATA {
+            if !file.keys().iter().any(|key| key.key_type() == key_type) {
+                return Err(KeyFileError::Missing { key_type, name }.into());
+            }
+        }
+        let (count, identity) = (file.keys().len(), hex::encode_upper(lmk.identity()));
+        print(&if self.json {
+            json!({ "ok": true, "keys": count, "lmk": identity }).to_string()
+        } else {
+            format!("{count} keys open under local master key {identity}")
+        });
+        Ok(())
+    }
+
+    /// Reads the components and shows the check value of each. `None` when none were asked for.
+    fn components(
+        &self,
+        parts: &Parts,
+        algorithm: Algorithm,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, KeysError> {
+        let mut components = Vec::new();
+        let count = parts.components.unwrap_or(parts.files.len());
+        if count == 0 && parts.components.is_none() {
+            return Ok(None);
+        }
+        for number in 1..=count {
+            let component = match parts.files.get(number - 1) {
+                Some(path) if path != Path::new("-") => read_file(path)?,
+                _ => prompt(number, count)?,
+            };
+            if !self.json {
+                let value = hex::encode_upper(check_value(algorithm, &component));
+                print(&format!("component {number} check value {value}"));
+            }
+            components.push(component);
+        }
+        Ok(Some(combine(&components)?))
+    }
+}
+
+/// The algorithm a type usually has.
+fn usual(key_type: KeyType) -> Algorithm {
+    key_type.algorithms().first().copied().unwrap_or(Algorithm::Tdes)
+}
+
+fn describe(key: &ClearKey) -> Value {
+    json!({
+        "name": key.name(),
+        "type": key.key_type().name(),
+        "algorithm": key.algorithm().name(),
+        "bits": key.expose_bytes().len() * 8,
+        "kcv": hex::encode_upper(key.check_value()),
+    })
+}
+
+fn parse_check_value(text: &str) -> Result<CheckValue, KeysError> {
+    let mut value = CheckValue::default();
+    hex::decode_to_slice(text, &mut value)
+        .map_err(|_| KeysError::Usage("--kcv takes six hex digits".into()))?;
+    Ok(value)
+}
+
+/// Hex of a file, or of one line of standard input for `-`. White space does not count.
+fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeysError> {
+    if path == Path::new("-") {
+        return prompt(1, 1);
+    }
+    let io = |source| KeyFileError::Io { path: path.into(), doing: "read", source };
+    let mut text = Zeroizing::new(Vec::with_capacity(INPUT_BYTES_MAX + 1));
+    let file = std::fs::File::open(path).map_err(io)?;
+    file.take(INPUT_BYTES_MAX as u64 + 1).read_to_end(&mut text).map_err(io)?;
+    parse_hex(&text).map_err(|why| KeysError::Input(format!("{}: {why}", path.display())))
+}
+
+/// Asks on standard error, reads a line of standard input, and keeps a terminal from showing it.
+fn prompt(number: usize, count: usize) -> Result<Zeroizing<Vec<u8>>, KeysError> {
+    let input = std::io::stdin();
+    let failed = |e: std::io::Error| KeysError::Input(format!("standard input: {e}"));
+    let silent = input.is_terminal().then(|| Silence::start(&input));
+    if silent.is_some() {
+        let _ = write!(std::io::stderr(), "component {number} of {count}: ");
+    }
+    let mut line = Zeroizing::new(Vec::with_capacity(INPUT_BYTES_MAX + 1));
+    let limit = INPUT_BYTES_MAX as u64 + 1;
+    input.lock().take(limit).read_until(b'\n', &mut line).map_err(failed)?;
+    if silent.is_some() {
+        let _ = writeln!(std::io::stderr());
+    }
+    parse_hex(&line).map_err(|why| KeysError::Input(format!("component {number}: {why}")))
+}
+
+fn parse_hex(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
+    let mut digits = Zeroizing::new(Vec::with_capacity(INPUT_BYTES_MAX));
+    digits.extend(text.iter().filter(|b| !b.is_ascii_whitespace()).take(INPUT_BYTES_MAX));
+    let mut bytes = Zeroizing::new(vec![0; digits.len() / 2]);
+    if bytes.is_empty() || bytes.len() > KEY_BYTES_MAX {
+        return Err(format!("{} hex digits; a key has 32, 48 or 64", digits.len()));
+    }
+    if let Err(error) = hex::decode_to_slice(&digits[..], &mut bytes) {
+        bytes.zeroize();
+        // The error of the crate shows the character; a wrong one is still part of a key.
+        return Err(match error {
+            hex::FromHexError::InvalidHexCharacter { index, .. } => {
+                format!("character {} is no hex digit", index + 1)
+            }
+            _ => format!("{} hex digits; a key has 32, 48 or 64", digits.len()),
+        });
+    }
+    Ok(bytes)
+}
+
+/// A terminal that does not show what is typed, until dropped.
+struct Silence(Option<(std::io::Stdin, rustix::termios::Termios)>);
+
+impl Silence {
+    fn start(input: &std::io::Stdin) -> Self {
+        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        let Ok(before) = tcgetattr(input) else { return Self(None) };
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        match tcsetattr(input, OptionalActions::Flush, &silent) {
+            Ok(()) => Self(Some((std::io::stdin(), before))),
+            Err(_) => Self(None),
+        }
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        if let Some((input, before)) = &self.0 {
+            let now = rustix::termios::OptionalActions::Now;
+            let _ = rustix::termios::tcsetattr(input, now, before);
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the command's data; check values, never a key")]
+fn print(line: &str) {
+    println!("{line}");
+}
+
+#[cfg(test)]
+mod tests;
