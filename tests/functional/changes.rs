@@ -1,8 +1,8 @@
 //! A PIN change through every dialect that can carry one, for every way a product keeps PINs.
 
 use crate::support::iso::{
-    self, CMF, Dialect, ISO87_ASCII, ISO87_ASCII_HEX, ISO87_BCD, ISO93_ASCII, ISO93_BCD,
-    MASTERCARD, Message, POSTILION, POSTILION_FIRST, VISA,
+    CMF, Dialect, ISO87_ASCII, ISO87_ASCII_HEX, ISO87_BCD, ISO93_ASCII, ISO93_BCD, MASTERCARD,
+    Message, POSTILION, POSTILION_FIRST, VISA,
 };
 use crate::support::node::{Link, Node, Place};
 use crate::support::request::{Terminal, bare};
@@ -169,7 +169,7 @@ fn ways_to_name_the_card() {
 #[test]
 fn answers_give_back_no_secret() {
     let node = Node::world();
-    let terminal = Terminal::new(&iso::ISO87_ASCII, "zpk.atm");
+    let terminal = Terminal::new(&ISO87_ASCII, "zpk.atm");
     let chip_data = hex::decode("9F2608112233445566778895050000000000").expect("hex");
     let full = |message: Message| {
         message
