@@ -75,7 +75,7 @@ impl Serve {
         let node = Node { config, file, hsm, switch, links, metrics };
         let runtime = node.runtime()?;
         runtime.block_on(async {
-            let running = Running::start(node).await?;
+            let running = Running::start(node)?;
             running.until_told().await
         })?;
         // Connections are drained; nothing that is left needs to be waited for.
@@ -113,8 +113,8 @@ struct NodeState {
 }
 
 impl Running {
-    /// Binds every port, then serves.
-    pub(crate) async fn start(node: Node) -> Result<Self, Failure> {
+    /// Binds every port, then serves. To be called within the runtime.
+    pub(crate) fn start(node: Node) -> Result<Self, Failure> {
         let Node { config, file, hsm, switch, links, metrics } = node;
         let mut bound = Vec::new();
         for settings in links {
@@ -137,7 +137,7 @@ impl Running {
         state.readiness.open(Latch::Links);
         metrics.spawn_upkeep(UPKEEP);
         tokio::spawn(watch_health(state.clone()));
-        serve_admin(state.clone(), metrics, admin);
+        serve_admin(&state, metrics, admin);
         Ok(Self { node: state, file, drain, serving })
     }
 
@@ -261,7 +261,7 @@ impl NodeState {
     }
 }
 
-fn serve_admin(state: Arc<NodeState>, metrics: Metrics, listener: TcpListener) {
+fn serve_admin(state: &Arc<NodeState>, metrics: Metrics, listener: TcpListener) {
     let provider = {
         let state = state.clone();
         Arc::new(move || state.status())

@@ -25,7 +25,7 @@ pub(super) fn key(
     message: &Message<'_>,
     own_institution: &Tag,
     moment: Moment<'_>,
-    class: &[u8; 1],
+    class: [u8; 1],
 ) -> TransactionKey {
     let acquirer = message.text(32);
     let institution =

@@ -107,8 +107,8 @@ impl Session {
             }
             (_, Event::Echo) => Action::Accept,
             (State::SignedOn, Event::Request) => Action::Serve,
-            (State::SignedOff | State::Draining, Event::Request) => Action::Refuse,
-            (State::Draining, Event::SignOn | Event::SignOff) => Action::Refuse,
+            (State::SignedOff, Event::Request)
+            | (State::Draining, Event::Request | Event::SignOn | Event::SignOff) => Action::Refuse,
             (_, Event::Drain) => {
                 self.state = State::Draining;
                 Action::Wait
