@@ -69,6 +69,8 @@ pub(super) async fn run<IO, H, S, C>(
                     }
                 }
             }
+            //= spec/pin-change.md#3.5
+            //# Requests of one connection MAY be answered in any order.
             while let Poll::Ready(Some(done)) = work.poll_next_unpin(cx) {
                 wire.answer(&link, done);
             }
