@@ -148,7 +148,7 @@ fn tell(what: &str, count: u64, took: Duration, latency: &Histogram<u64>) {
 
 /// `width` changes at a time, each begun when one ended.
 fn closed(width: u64, count: u64) {
-    let dir = tempfile::tempdir_in(".").unwrap();
+    let dir = tempfile::tempdir_in("target").unwrap();
     let mut store = open(dir.path());
     fill(&mut store, 100_000);
     let (store, clock, hasher) = (Arc::new(store), SystemClock::start(), vault());
@@ -179,7 +179,7 @@ fn closed(width: u64, count: u64) {
 
 /// Changes begun by the clock, whether or not earlier ones ended.
 fn rate(per_second: u64, seconds: u64) {
-    let dir = tempfile::tempdir_in(".").unwrap();
+    let dir = tempfile::tempdir_in("target").unwrap();
     let mut store = open(dir.path());
     fill(&mut store, 100_000);
     let (store, clock, hasher) = (Arc::new(store), SystemClock::start(), vault());
@@ -221,7 +221,7 @@ fn rate(per_second: u64, seconds: u64) {
 
 /// Many cards: writing them, opening again, memory.
 fn load(cards: u64) {
-    let dir = tempfile::tempdir_in(".").unwrap();
+    let dir = tempfile::tempdir_in("target").unwrap();
     let mut store = open(dir.path());
     let begun = Instant::now();
     fill(&mut store, cards);

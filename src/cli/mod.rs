@@ -13,8 +13,12 @@ mod audit;
 mod boot;
 mod cards;
 mod check;
+mod decode;
 mod demo;
+mod dialects;
+mod encode;
 mod keys;
+mod load;
 mod send;
 mod serve;
 mod stores;
@@ -35,12 +39,20 @@ enum Command {
     Cards(cards::CardsArgs),
     /// Validate a configuration without starting; print what it would listen on and connect to.
     Check(check::Check),
+    /// Explain a message: every field with name, value and place, or where and why it breaks.
+    Decode(decode::Decode),
     /// Run the whole switch on loopback with the demo world, and a tour through it.
     Demo(demo::Demo),
     /// Make, import and list the keys of the sealed key file.
     Keys(keys::Keys),
+    /// Be many ATMs: load at a fixed rate or as fast as answers come, with latency percentiles.
+    Load(load::Load),
     /// Be an ATM: send one request, print the answer.
     Send(send::Send),
+    /// List the dialects, or print one's field table.
+    Dialects(dialects::Dialects),
+    /// Write a message from the JSON that `decode --json --clear` prints.
+    Encode(encode::Encode),
     /// Run the switch.
     Serve(serve::Serve),
 }
@@ -101,13 +113,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Audit(audit) => audit.run(stores::open_store),
         Command::Cards(cards) => cards.run(stores::open_cards),
         Command::Check(check) => check.run(),
+        Command::Decode(decode) => decode.run(),
         Command::Demo(demo) => demo.run(),
         Command::Keys(keys) => keys.run().map_err(|error| match error.exit_code() {
             64 => Failure::Usage(error.to_string()),
             78 => Failure::Config(error.to_string()),
             _ => Failure::Other(error.into()),
         }),
+        Command::Load(load) => load.run(),
         Command::Send(send) => send.run(),
+        Command::Dialects(dialects) => dialects.run(),
+        Command::Encode(encode) => encode.run(),
         Command::Serve(serve) => serve.run(),
     };
     match done {

@@ -24,13 +24,17 @@ impl Bitmap {
     /// Whether field `n` is in the set.
     #[must_use]
     pub fn has(&self, n: u8) -> bool {
-        n.checked_sub(1).and_then(|i| self.0.get(usize::from(i))).is_some_and(|bit| *bit)
+        let i = n.wrapping_sub(1);
+        self.word(usize::from(i / 64)) << (i % 64) >> 63 == 1
     }
 
     /// Adds field `n`. Numbers outside 1 to 192 are no fields and change nothing.
     pub fn insert(&mut self, n: u8) {
         if let Some(i) = n.checked_sub(1).filter(|_| n <= FIELD_NUMBER_MAX) {
-            self.0.set(usize::from(i), true);
+            self.set_word(
+                usize::from(i / 64),
+                self.word(usize::from(i / 64)) | 1 << 63 >> (i % 64),
+            );
         }
     }
 

@@ -3,13 +3,14 @@
 //! [`decode`] checks every field in one pass and borrows; [`Builder`] writes straight into the output. **Never here:**
 //! sockets, keys, or what a PIN change is: a dialect's sections about that are handed out unread. Where next: `spec` for
 //! dialects, `frame` for the stream, `message` for reading, `build` for writing, `tlv` for chip data, `json` for the
-//! form that tools use.
+//! form that tools use, `explain` for people.
 
 pub mod bitmap;
 pub mod build;
 pub mod compose;
 pub mod composite;
 pub mod encoding;
+pub mod explain;
 pub mod field;
 pub mod frame;
 pub mod item;

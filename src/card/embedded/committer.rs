@@ -23,10 +23,6 @@ use crate::domain::vault::Vault;
 use crate::limits::COMMIT_BATCH_MAX;
 
 /// What waits for the committer.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "almost every one is the large one; no box per commit"
-)]
 pub(crate) enum Work {
     /// One request's result.
     Change {

@@ -104,12 +104,11 @@ impl Index {
                 let mut all = Vec::clone(all);
                 let at = all.iter().position(|c| c.sequence == card.sequence);
                 self.put_identities(at.map(|at| &*all[at]), &card);
-                match at {
-                    Some(at) => all[at] = card,
-                    None => {
-                        all.push(card);
-                        self.cards_count.fetch_add(1, Ordering::Relaxed);
-                    }
+                if let Some(at) = at {
+                    all[at] = card;
+                } else {
+                    all.push(card);
+                    self.cards_count.fetch_add(1, Ordering::Relaxed);
                 }
                 cards.insert(hash, Slot::Many(Arc::new(all)));
                 return;

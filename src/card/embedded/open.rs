@@ -310,7 +310,7 @@ fn io_error(dir: &Path, source: io::Error) -> OpenError {
     }
 }
 
-fn engine_error(dir: &Path, error: fjall::Error) -> OpenError {
+pub(crate) fn engine_error(dir: &Path, error: fjall::Error) -> OpenError {
     match error {
         fjall::Error::Io(e) | fjall::Error::Storage(fjall::LsmError::Io(e)) => io_error(dir, e),
         fjall::Error::Locked => OpenError::Locked { dir: dir.to_owned(), pid: 0 },
