@@ -77,3 +77,21 @@ fn quotes_are_read_with_their_lines() {
     let rules = rules("# T\n\n**1.2** One\ntwo.\n\nThree.\n");
     assert_eq!(rules.into_iter().collect::<Vec<_>>(), [("1.2", "One two.".to_owned())]);
 }
+
+/// What the README promises is shown by tests; those it names must be there.
+#[test]
+fn tests_named_in_the_readme_exist() {
+    let files = files();
+    let text = |path: &str| files.iter().find(|f| f.path == path).map(|f| f.text.as_str());
+    let readme = text("README.md").unwrap_or_default();
+    let (_, rest) = readme.split_once("<!-- tests -->").expect("the mark `<!-- tests -->`");
+    let (named, _) = rest.split_once("<!-- end of tests -->").expect("the mark of the end");
+    let is_test = |name: &str| name.contains('_') && name.chars().all(crate::text::is_word);
+    let names: BTreeSet<_> = named.split('`').skip(1).step_by(2).filter(|n| is_test(n)).collect();
+    assert!(10 < names.len(), "the names are read from the wrong place");
+    let gone: Vec<_> = names
+        .into_iter()
+        .filter(|name| !files.iter().any(|f| f.is("rs") && f.text.contains(&format!("fn {name}("))))
+        .collect();
+    assert!(gone.is_empty(), "README.md names tests that are not there: {gone:?}");
+}
