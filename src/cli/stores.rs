@@ -7,7 +7,8 @@ use futures_util::FutureExt;
 
 use crate::card::embedded::EmbeddedStore;
 use crate::card::product::Product;
-use crate::cli::cards::{MakeReference, OpenCards, Place};
+use crate::card::transfer::MakeReference;
+use crate::cli::cards::{OpenCards, Place};
 use crate::cli::demo;
 use crate::cli::{Failure, boot};
 use crate::domain::clock::SystemClock;
@@ -49,7 +50,7 @@ fn keys(place: &Place) -> Result<(Config, Arc<SoftHsm>, SystemClock), Failure> {
 }
 
 /// Makes references of the PINs that test cards are imported with: through the LMK, as everywhere.
-fn reference(hsm: Arc<SoftHsm>) -> MakeReference {
+fn reference(hsm: Arc<SoftHsm>) -> Box<MakeReference<'static>> {
     Box::new(move |product: &Product, pan: &Pan, pin: Option<&str>| {
         let pin = pin.ok_or("no PVV, offset, PIN under the LMK, or PIN for tests")?;
         make(&hsm, product, pan, pin)

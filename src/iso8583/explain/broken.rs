@@ -7,9 +7,10 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
-use super::super::field::{FieldSpec, Format, Length, Rule, field};
+use super::super::field::{FieldSpec, Format, Length, Rule};
 use super::super::message::{DecodeError, Layout, Message, decode};
 use super::super::spec::{Dialect, MtiEncoding};
+use super::super::wire::field;
 use super::parts::open_to_all;
 use super::{Row, Shown, hidden};
 

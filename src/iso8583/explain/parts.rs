@@ -2,8 +2,9 @@
 //!
 //! **Never here:** rules of the wire; `composite` divides, this only names and shows.
 
-use super::super::composite::{self, Entry, Inner, Key, walk, walk_tlv};
+use super::super::composite::{Entry, Inner, Key, walk, walk_tlv};
 use super::super::field::{FieldSpec, Format, Rule, Secrecy};
+use super::super::sub;
 use super::super::tlv::{self, TagSecrecy};
 use super::{Content, Eye, Place, Row, Shown, hidden, holds_secrets, mask, printable, stricter};
 
@@ -115,7 +116,7 @@ impl Eye<'_> {
         let mut at = place.content_at(content.value.len()).filter(|_| whole);
         let start = self.rows.len();
         for sub in subs {
-            let found = composite::find(spec, content.value, content.units, &[sub.number()]);
+            let found = sub::find(spec, content.value, content.units, &[sub.number()]);
             let Some(part) = found else {
                 self.rows.truncate(start);
                 return Inside::Failed(Rule::SubFields);
