@@ -76,6 +76,8 @@ pub(super) async fn run<IO, H, S, C>(
                     }
                 }
             }
+            //= spec/pin-change.md#3.5
+            //# Requests of one connection MAY be answered in any order.
             work.poll(cx, |done| wire.answer(&link, done));
             if let Poll::Ready(Err(_)) = wire.poll_write(Pin::new(&mut io), cx) {
                 return Poll::Ready(Closed::Quietly);
