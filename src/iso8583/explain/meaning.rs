@@ -117,7 +117,12 @@ pub(super) fn response(dialect: &Dialect, code: &str) -> String {
     let mut here: Vec<String> = Vec::new();
     for (key, item) in dialect.section("responses").into_iter().flat_map(Item::entries) {
         if item.as_str() == Some(code) && !key.starts_with("approved_") {
-            here.push(key.replace('_', " ").replace("pin", "PIN").replace("hsm", "HSM"));
+            here.push(
+                key.replace('_', " ")
+                    .replace("pin", "PIN")
+                    .replace("hsm", "HSM")
+                    .replace("mac ", "MAC "),
+            );
         }
     }
     let here = here.join(" or ");
