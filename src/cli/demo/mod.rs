@@ -55,10 +55,8 @@ impl Demo {
         let runtime = node.runtime()?;
         runtime.block_on(async {
             let mut running = Running::start(node).await?;
-            let toured = match fresh {
-                true => tour::run(&tour_config, &world, clock).await,
-                false => Ok(true),
-            };
+            let toured =
+                if fresh { tour::run(&tour_config, &world, clock).await } else { Ok(true) };
             if self.exit {
                 running.drain().await;
                 return match toured {

@@ -163,7 +163,7 @@ fn time(text: &str) -> String {
     }
 }
 
-/// MMDDhhmmss in universal time.
+/// `MMDDhhmmss` in universal time.
 fn moment(text: &str) -> String {
     match (text.get(..4), text.get(4..10)) {
         (Some(date), Some(clock)) => format!("{} {} UTC", day(date), time(clock)),
@@ -171,7 +171,7 @@ fn moment(text: &str) -> String {
     }
 }
 
-/// hhmmss in 1987, YYMMDDhhmmss in 1993, with the century in 2003.
+/// `hhmmss` in 1987, `YYMMDDhhmmss` in 1993, with the century in 2003.
 fn local(text: &str) -> String {
     let split = match text.len() {
         6 => return time(text),

@@ -166,7 +166,7 @@ impl Eye<'_> {
             (None, None) => Secrecy::Secret,
         };
         let secrecy = stricter(around, secrecy);
-        let name = spec.map(FieldSpec::name).or(known.map(|known| known.name));
+        let name = spec.map(FieldSpec::name).or_else(|| known.map(|known| known.name));
         let name = name.unwrap_or("not in the dialect").to_owned();
         if tag.is_some_and(tlv::Tag::is_constructed) {
             let depth = place.depth + 1;

@@ -217,7 +217,7 @@ impl Tour<'_> {
         if let Ask::Echo = step.ask {
             return "the link itself".into();
         }
-        let covers = |product: &&Product| step.pan.starts_with(product.bin.as_str().as_bytes());
+        let covers = |product: &&Product| step.pan.starts_with(product.bin.as_bytes());
         match self.config.products.iter().find(covers) {
             Some(product) => match product.route {
                 Route::Cms => format!("CMS, product {}", product.name),
