@@ -1,8 +1,8 @@
 //! A running switch: the real binary with a configuration, keys and cards of the demo world, on free ports.
 //!
-//! Keys and cards are made once by `pinion keys` and `pinion cards import`, and copied for each node, so that every test
-//! has a state of its own. What the binary writes to stdout and stderr goes to one file, which is searched for card data
-//! and keys when the node ends. **Never here:** a private item of the crate.
+//! Keys and cards are made once by `pinion keys` and `pinion cards import`, and copied for each node, so that
+//! every test has a state of its own. What the binary writes to stdout and stderr goes to one file, which is
+//! searched for card data and keys when the node ends. **Never here:** a private item of the crate.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -134,7 +134,9 @@ fn make_template(at: &Path) {
         let shown = done(&[&files[..], &import, &components].concat(), "");
         let shown: Value = serde_json::from_str(&shown).expect("JSON");
         assert_eq!(shown["kcv"], described["kcv"], "check value of {name}");
-        parts.iter().for_each(|part| fs::remove_file(part).expect("removed"));
+        for part in &parts {
+            fs::remove_file(part).expect("removed");
+        }
     }
 
     let mut cards = WORLD["cards"].as_array().expect("cards").clone();
