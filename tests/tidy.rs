@@ -10,6 +10,8 @@ use std::fmt::Display;
 
 use pinion::ops::metrics::CATALOGUE;
 
+#[path = "tidy/rules.rs"]
+mod rules;
 #[path = "tidy/text.rs"]
 mod text;
 

@@ -24,6 +24,7 @@ use crate::hsm::soft::SoftHsm;
 use crate::link::{self, Link, Settings};
 use crate::ops::admin::Admin;
 use crate::ops::config::Config;
+use crate::ops::harden::harden;
 use crate::ops::health::{Latch, Readiness};
 use crate::ops::metrics::Metrics;
 use crate::ops::telemetry;
@@ -64,6 +65,9 @@ impl Serve {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let config = Config::load(&self.config)?;
         let _log = telemetry::init(&config.log).context("log")?;
+        if let Err(error) = harden() {
+            tracing::warn!(%error, "core files cannot be switched off");
+        }
         let metrics = Metrics::install().context("metrics")?;
         let clock = boot::clock();
         let hsm = boot::open_hsm(&config, clock)?;
@@ -238,7 +242,10 @@ impl NodeState {
         let keys: Vec<_> = self
             .hsm
             .keys()
-            .map(|key| json!({"name": key.name, "type": key.key_type.name(), "kcv": hex::encode_upper(key.check_value)}))
+            .map(|key| {
+                let kcv = hex::encode_upper(key.check_value);
+                json!({"name": key.name, "type": key.key_type.name(), "kcv": kcv})
+            })
             .collect();
         json!({
             "node": self.config.node.name,

@@ -102,6 +102,12 @@ impl Wire {
         Poll::Ready(Ok(0 < read))
     }
 
+    /// The stream has lost its place: what was read before is answered, then the connection ends.
+    pub(super) fn read_no_more(&mut self) {
+        self.end_of_stream = true;
+        self.input.clear();
+    }
+
     /// Writes what there is.
     pub(super) fn poll_write<IO: AsyncWrite>(
         &mut self,
@@ -174,6 +180,10 @@ impl Wire {
             Err(error) => {
                 tracing::info!(link = %link.name, %error, "message refused");
                 let partial = Message::partial(&settings.dialect, frame, &self.layout);
+                //= spec/pin-change.md#1.1
+                //# A message that breaks a rule of its dialect MUST be answered as a format error
+                //# (30) when it can be read far enough to be answered, and MUST close its
+                //# connection when it cannot.
                 if partial.present().is_empty() && error.field < 2 {
                     return Err(Closed::Because(Rejected::Unreadable));
                 }
@@ -197,6 +207,9 @@ impl Wire {
             },
             Asked::Switch(request) => match self.session.step(arrived, Event::Request) {
                 Action::Serve if link.has_room(settings) => Work::Ask(request),
+                //= spec/pin-change.md#3.3
+                //# A request beyond its link's bound of requests in flight MUST be refused at once
+                //# (91) and MUST be counted.
                 Action::Serve => {
                     link.meters.shed.increment(1);
                     refused(Reason::Unavailable)
@@ -207,6 +220,8 @@ impl Wire {
                 let _ = self.session.step(arrived, Event::Echo);
                 refused(reason)
             }
+            //= spec/pin-change.md#1.5
+            //# A response that nobody waits for MUST be counted and MUST NOT be answered.
             Asked::Unexpected => {
                 let _ = self.session.step(arrived, Event::Echo);
                 link.meters.rejected(Rejected::Unexpected);

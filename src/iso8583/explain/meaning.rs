@@ -1,12 +1,13 @@
 //! What codes mean: the standard's tables and the trade's, and what the dialect's own file says.
 //!
-//! Sources: ISO 8583:1987, :1993 and :2003 as public field lists quote them; processing and response codes as Postilion,
-//! Mastercard and Visa lists have them. A code that is not here has no note, which is no error. **Never here:** rules.
+//! Sources: ISO 8583:1987, :1993 and :2003 as public field lists quote them; processing and response codes as
+//! Postilion, Mastercard and Visa lists have them. A code that is not here has no note, which is no error. **Never
+//! here:** rules.
 
 use std::fmt::Write as _;
 
-use super::super::item::Item;
-use super::super::spec::Dialect;
+use crate::iso8583::item::Item;
+use crate::iso8583::spec::Dialect;
 
 type Table = &'static [(&'static str, &'static str)];
 
@@ -91,9 +92,6 @@ fn processing(dialect: &Dialect, text: &str) -> String {
     let account = |code| find(ACCOUNTS, code).unwrap_or("unknown");
     if kind.is_empty() {
         return format!("from {} account, to {} account", account(from), account(to));
-    }
-    if from == "00" && to == "00" {
-        return kind;
     }
     format!("{kind}, from {} account, to {} account", account(from), account(to))
 }
