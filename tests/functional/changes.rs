@@ -8,6 +8,9 @@ use crate::support::node::{Link, Node, Place};
 use crate::support::request::{Terminal, bare};
 use crate::support::vectors::{CHIP, OFFSET, PLAIN, block, further_cards, reference};
 
+/// Message types of requests, each with its answer's.
+type Types = &'static [(&'static str, &'static str)];
+
 const LINKS: [(&str, &Dialect); 9] = [
     ("iso87-ascii", &ISO87_ASCII),
     ("iso87-ascii-hex", &ISO87_ASCII_HEX),
@@ -20,8 +23,8 @@ const LINKS: [(&str, &Dialect); 9] = [
     ("visa", &VISA),
 ];
 
-/// Checks what an answer gives back: of the elements named by the contract those the request had, unchanged, and the
-/// response code. No PIN block, no track, no chip data.
+/// Checks what an answer gives back: of the elements named by the contract those the request had, unchanged,
+/// and the response code. No PIN block, no track, no chip data.
 #[track_caller]
 pub(crate) fn check_echo(request: &Message, answer: &Message) {
     let echoed = [2, 3, 4, 7, 11, 12, 13, 32, 37, 41, 42, 49];
@@ -49,7 +52,7 @@ fn check(node: &Node, link: &str, request: &Message, answered: &str, code: &str)
 fn through_every_dialect() {
     let links = LINKS.map(|(name, dialect)| Link::new(name, dialect));
     let mut node = Place::new(links.to_vec()).start();
-    let rows: [(&str, &'static Dialect, &[(&str, &str)]); 10] = [
+    let rows: [(&str, &'static Dialect, Types); 10] = [
         ("iso87-ascii", &ISO87_ASCII, &[("0100", "0110"), ("0600", "0610")]),
         ("iso87-ascii-hex", &ISO87_ASCII_HEX, &[("0100", "0110"), ("0600", "0610")]),
         ("iso87-bcd", &ISO87_BCD, &[("0100", "0110"), ("0600", "0610")]),
@@ -175,7 +178,7 @@ fn ways_to_name_the_card() {
         ("track 2 with D", verify.clone().without(2).with(35, format!("{PLAIN}D3012101")), "00"),
         ("number and track 2", verify.clone().with(35, format!("{PLAIN}=3012101")), "00"),
         ("its sequence number", verify.clone().with(23, "000"), "00"),
-        ("another sequence number", verify.clone().with(23, "001"), "14"),
+        ("another sequence number", verify.with(23, "001"), "14"),
     ] {
         let request = renewed(request);
         let answer = link.ask(&request);

@@ -246,8 +246,7 @@ fn sigint_ends_it_too() {
 #[test]
 fn a_second_process_on_the_same_directory_is_refused() {
     let node = Node::world();
-    let text = node.place.read();
-    let mut other = text.clone();
+    let mut other = node.place.read();
     for name in ["atm-1", "acquirer-1", "postilion-in", "vcr-1", "iso93"] {
         let port = node.place.port(name);
         other = other.replace(&format!(":{port}\""), &format!(":{}\"", free_port()));

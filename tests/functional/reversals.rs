@@ -46,12 +46,14 @@ fn a_reversal_brings_the_old_pin_back() {
     }
 }
 
+/// Makes a reversal of a change.
+type Naming = fn(&Message) -> Message;
+
 /// Senders differ in the trace number of a reversal: its own, or the original's with or without field 90.
 #[test]
 fn however_it_names_its_original() {
     let node = Node::world();
     let talk = Talk { node: &node, link: "atm-1" };
-    type Naming = fn(&Message) -> Message;
     let rows: [(&str, Naming); 4] = [
         ("field 90 and a trace number of its own", |change| ATM.reversal("0420", change)),
         ("field 90 and the original's trace number", |change| {
@@ -166,8 +168,8 @@ fn on_a_link_without_the_right() {
     talk.check("the PIN stays", &ATM.verify(PLAIN, "2580"), "00");
 }
 
-/// 1993 has the original in field 56, with local time and a length before the acquirer. It verifies nothing, so that the
-/// PIN that is right is told by another link.
+/// 1993 has the original in field 56, with local time and a length before the acquirer. It verifies nothing, so
+/// that the PIN that is right is told by another link.
 #[test]
 fn in_1993() {
     let node = Node::world();

@@ -186,6 +186,7 @@ impl Message {
 }
 
 impl Dialect {
+    #[expect(clippy::match_same_arms, reason = "one row a field, in the order of the standards")]
     fn shape(&self, field: u8) -> Shape {
         use Shape::{B, Bv, N, Nv, T, Tv};
         match (self.year, field) {

@@ -134,7 +134,9 @@ fn make_template(at: &Path) {
         let shown = done(&[&files[..], &import, &components].concat(), "");
         let shown: Value = serde_json::from_str(&shown).expect("JSON");
         assert_eq!(shown["kcv"], described["kcv"], "check value of {name}");
-        parts.iter().for_each(|part| fs::remove_file(part).expect("removed"));
+        for part in &parts {
+            fs::remove_file(part).expect("removed");
+        }
     }
 
     let mut cards = WORLD["cards"].as_array().expect("cards").clone();
