@@ -102,7 +102,8 @@ pub(super) async fn serve<H: Hsm, S: Store, C: Clock>(link: &Link<H, S, C>, job:
     if let Some(rule) = settings.mac
         && (job.mac.is_some() || !job.network)
     {
-        done.sealed = seal(link, &settings, rule, &done).await;
+        let seal = AssertUnwindSafe(seal(link, &settings, rule, &done));
+        done.sealed = seal.catch_unwind().await.unwrap_or(None);
         done.unsealable = done.sealed.is_none();
     }
     done
@@ -222,3 +223,6 @@ impl Done {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -138,7 +138,7 @@ fn compare(client: &mut Client, node: &Node, cards: &[Card]) {
 fn thirty_kills_under_load_lose_nothing_acknowledged() {
     let mut random = Random::new("thirty_kills_under_load_lose_nothing_acknowledged");
     let count = (CARDS + GUESSED) as u64;
-    let mut node = Node::new(&Setup { cards: count, level: "info", ..Setup::default() });
+    let mut node = Node::new(&Setup { cards: count, level: "info", ..Setup::DEFAULT });
     let mut cards = cards(&node, CARDS);
     let mut guessed: Vec<Guessed> = (0..GUESSED).map(|_| Guessed::default()).collect();
     let mut tries = node.tries();
@@ -193,7 +193,7 @@ fn check_tries(node: &Node, guessed: &[Guessed], before: &mut Vec<u64>) {
 #[test]
 fn a_stop_under_load_answers_what_it_read() {
     let mut random = Random::new("a_stop_under_load_answers_what_it_read");
-    let mut node = Node::new(&Setup { cards: CARDS as u64, level: "info", ..Setup::default() });
+    let mut node = Node::new(&Setup { cards: CARDS as u64, level: "info", ..Setup::DEFAULT });
     let mut cards = cards(&node, CARDS);
     for _ in 0..5 {
         node.start();

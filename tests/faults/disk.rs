@@ -98,7 +98,7 @@ fn recovers(node: &mut Node, ledger: &mut Ledger, refused: (usize, Message)) {
 
 #[test]
 fn files_that_may_not_grow_stop_changes_and_lose_none() {
-    let mut node = Node::new(&Setup { cards: CARDS, level: "info", ..Setup::default() });
+    let mut node = Node::new(&Setup { cards: CARDS, level: "info", ..Setup::DEFAULT });
     node.shell = Some(IGNORING);
     node.start();
     let mut ledger = ledger(&node);
@@ -140,7 +140,9 @@ fn a_full_file_system_stops_changes_and_loses_none() {
         eprintln!("skipped: this process may not mount; the limit on file sizes covers the rest");
         return;
     };
-    let mut node = Node::new(&Setup { level: "info", store: &aside.path().join("store"), cards: CARDS, ..Setup::default() });
+    let store = &aside.path().join("store").display().to_string();
+    let setup = Setup { level: "info", store, cards: CARDS, ..Setup::DEFAULT };
+    let mut node = Node::new(&setup);
     node.start();
     let mut ledger = ledger(&node);
     fill(&node, &mut ledger, 3);
@@ -160,7 +162,7 @@ fn a_full_file_system_stops_changes_and_loses_none() {
 
 #[test]
 fn a_directory_that_is_taken_is_refused() {
-    let mut node = Node::started(&Setup { cards: 3, ..Setup::default() });
+    let mut node = Node::started(&Setup { cards: 3, ..Setup::DEFAULT });
     for arguments in [&["serve"][..], &["audit", "verify"], &["cards", "export"]] {
         let (code, stdout, said) = node.attempt(arguments);
         assert_eq!(code, Some(1), "{arguments:?}: {said}");
@@ -177,7 +179,7 @@ fn a_directory_that_is_taken_is_refused() {
 /// Root may write anywhere, so root runs the binary as somebody else.
 #[test]
 fn a_read_only_directory_is_refused_at_start() {
-    let node = Node::new(&Setup { cards: 3, ..Setup::default() });
+    let node = Node::new(&Setup { cards: 3, ..Setup::DEFAULT });
     let store = node.path("store");
     let binary = node.path("pinion");
     fs::copy(env!("CARGO_BIN_EXE_pinion"), &binary).expect("copied");

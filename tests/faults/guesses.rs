@@ -12,7 +12,7 @@ use crate::support::{Random, let_pass};
 #[test]
 fn a_thousand_guesses_over_fifty_connections_buy_exactly_three() {
     let link = "in_flight = 2000";
-    let node = Node::started(&Setup { link, cards: 1, ..Setup::default() });
+    let node = Node::started(&Setup { link, cards: 1, ..Setup::DEFAULT });
     let (node, pan) = (&node, node.pans[0].as_str());
     let told: Vec<String> = std::thread::scope(|scope| {
         let guess = || {
@@ -40,7 +40,7 @@ fn kills_between_guesses_buy_none() {
     const CARDS: usize = 8;
     const LIVES: usize = 5;
     let mut random = Random::new("kills_between_guesses_buy_none");
-    let mut node = Node::new(&Setup { cards: 3 * CARDS as u64, ..Setup::default() });
+    let mut node = Node::new(&Setup { cards: 3 * CARDS as u64, ..Setup::DEFAULT });
     let pans = node.pans.clone();
     let mut told: BTreeMap<&str, Told> = BTreeMap::new();
     let mut before = node.tries();

@@ -7,8 +7,10 @@
 
 #![forbid(unsafe_code)]
 
+mod bad_input;
 mod crash;
 mod disk;
 mod guesses;
+mod leaks;
 mod overload;
 mod support;

@@ -10,7 +10,7 @@ use crate::support::node::{Node, PINS, Setup};
 fn the_surplus_is_shed_at_once_and_counted() {
     const REQUESTS: usize = 500;
     let cards = 100;
-    let node = Node::started(&Setup { link: "in_flight = 8", cards, ..Setup::default() });
+    let node = Node::started(&Setup { link: "in_flight = 8", cards, ..Setup::DEFAULT });
     let mut client = Client::connect(node.atm);
     let pans = node.pans.iter().cycle().take(REQUESTS);
     let requests: BTreeMap<u32, Message> = pans

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
 
 use des::cipher::{BlockCipherEncrypt, KeyInit};
 
@@ -26,7 +26,7 @@ fn length_digits(field: u8) -> Option<usize> {
     match field {
         2 | 32 | 35 => Some(2),
         125 => Some(3),
-        3 | 4 | 7 | 11..=13 | 23 | 37 | 39 | 41 | 42 | 49 | 52 | 53 | 70 | 90 | 128 => Some(0),
+        3 | 4 | 7 | 11..=13 | 23 | 37 | 39 | 41 | 42 | 49 | 52 | 53 | 70 | 90 | 64 | 128 => Some(0),
         _ => None,
     }
 }
@@ -39,7 +39,7 @@ fn fixed(field: u8) -> usize {
         13 => 4,
         23 | 49 | 70 => 3,
         39 => 2,
-        41 | 52 | 128 => 8,
+        41 | 52 | 64 | 128 => 8,
         42 => 15,
         53 => 48,
         _ => 42,
@@ -234,18 +234,23 @@ impl Client {
         Self::try_connect(port).expect("a connection")
     }
 
-    pub(crate) fn stream(&self) -> &TcpStream {
-        self.stream.get_ref()
+    /// Sends nothing more.
+    pub(crate) fn end(&self) {
+        // Fails when the peer has closed already, which is the same.
+        let _ = self.stream.get_ref().shutdown(Shutdown::Write);
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.get_mut().write_all(bytes)
     }
 
-    /// The next answer; an error when the connection ends before it is whole.
+    /// The next answer; an error when the connection ends before it is whole. Empty frames, which keep a connection
+    /// alive, are passed over.
     pub(crate) fn read(&mut self) -> io::Result<Message> {
         let mut length = [0; 2];
-        self.stream.read_exact(&mut length)?;
+        while length == [0; 2] {
+            self.stream.read_exact(&mut length)?;
+        }
         let mut frame = vec![0; usize::from(u16::from_be_bytes(length))];
         self.stream.read_exact(&mut frame)?;
         Ok(Message::decode(&frame))

@@ -85,17 +85,16 @@ pub(crate) struct Setup<'a> {
     /// Further tables. `{port}` is replaced by a port of its own, which is [`Node::extra`].
     pub(crate) more: &'a str,
     /// Where the store is; a directory beside the configuration unless given.
-    pub(crate) store: &'a Path,
+    pub(crate) store: &'a str,
     /// Cards with six-digit PINs to generate.
     pub(crate) cards: u64,
     /// Their PIN.
     pub(crate) pin: &'a str,
 }
 
-impl Default for Setup<'_> {
-    fn default() -> Self {
-        Self { link: "", level: "debug", more: "", store: Path::new("store"), cards: 0, pin: PINS[0] }
-    }
+impl Setup<'_> {
+    pub(crate) const DEFAULT: Self =
+        Self { link: "", level: "debug", more: "", store: "store", cards: 0, pin: PINS[0] };
 }
 
 /// Two PINs that the demo's rules allow, and one that no card has. Six digits, so that they can be searched for.
@@ -161,7 +160,6 @@ impl Node {
     fn configuration(&self, setup: &Setup<'_>) -> String {
         let Self { atm, other, extra, admin, .. } = self;
         let Setup { link, level, more, store, .. } = setup;
-        let store = store.display();
         let more = more.replace("{port}", &extra.to_string());
         let demo = include_str!("../../../deploy/demo/pinion.toml");
         let products = &demo[demo.find("[[product]]").expect("products")..];
