@@ -116,7 +116,8 @@ pub(super) async fn serve<H: Hsm, S: Store, C: Clock>(link: &Link<H, S, C>, job:
         //= spec/pin-change.md#2.3
         //# On such a link the answer to a request or reversal MUST carry a MAC, and an answer that
         //# cannot be given one MUST NOT be sent.
-        done.sealed = seal(link, &settings, rule, &done).await;
+        let seal = AssertUnwindSafe(seal(link, &settings, rule, &done));
+        done.sealed = seal.catch_unwind().await.unwrap_or(None);
         done.unsealable = done.sealed.is_none();
     }
     done
@@ -249,3 +250,6 @@ impl Done {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
