@@ -1,5 +1,5 @@
-//! What must hold for every dialect and any bytes: a message that is written reads back the same, a message that reads is
-//! written back byte for byte, and nothing panics.
+//! What must hold for every dialect and any bytes: a message that is written reads back the same, a message that reads
+//! is written back byte for byte, and nothing panics.
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on says where")]
 

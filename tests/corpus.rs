@@ -1,7 +1,7 @@
 //! Forty-one messages of other people's software: each decodes to what its source says and encodes back byte for byte.
 //!
-//! `corpus/messages.json` names the source of each; expected values are the sources' or those of an independent decoder.
-//! Where a source departs from every built-in dialect, a small file beside it says how.
+//! `corpus/messages.json` names the source of each; expected values are the sources' or those of an independent
+//! decoder. Where a source departs from every built-in dialect, a small file beside it says how.
 
 #![expect(
     clippy::expect_used,

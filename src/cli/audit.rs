@@ -13,7 +13,7 @@ use crate::cli::cards::{Place, progress};
 /// Check the audit chain.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: pinion audit verify --config pinion.toml")]
-pub struct AuditArgs {
+pub(super) struct AuditArgs {
     #[command(subcommand)]
     command: AuditCommand,
 }
@@ -35,7 +35,7 @@ impl AuditArgs {
     ///
     /// # Errors
     /// What `open` says, or where the chain breaks.
-    pub fn run(
+    pub(super) fn run(
         self,
         open: impl FnOnce(&Place) -> Result<EmbeddedStore, Failure>,
     ) -> Result<(), Failure> {

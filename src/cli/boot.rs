@@ -150,7 +150,7 @@ pub(crate) fn load_dialect(name: &str) -> Result<Arc<Dialect>, String> {
     if let Some(dialect) = Dialect::builtin(name) {
         return Ok(dialect);
     }
-    if !Path::new(name).extension().is_some_and(|e| e == "toml") {
+    if Path::new(name).extension().is_none_or(|e| e != "toml") {
         let known: Vec<_> = Dialect::builtin_names().collect();
         return Err(format!("no dialect {name:?}: one of {}, or a .toml file", known.join(", ")));
     }

@@ -27,7 +27,7 @@ const PROGRESS_STEP: u64 = 1024;
 /// Manage the card store.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: pinion cards import --config pinion.toml cards.csv")]
-pub struct CardsArgs {
+pub(super) struct CardsArgs {
     #[command(subcommand)]
     command: CardsCommand,
 }
@@ -35,7 +35,7 @@ pub struct CardsArgs {
 /// Which store.
 #[derive(Clone, Debug, clap::Args)]
 #[group(required = true, multiple = false)]
-pub struct Place {
+pub(super) struct Place {
     /// Configuration that names the store and its keys.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -127,7 +127,7 @@ enum By {
 }
 
 /// An open store and what it needs from outside.
-pub struct OpenCards {
+pub(super) struct OpenCards {
     /// The store.
     pub store: EmbeddedStore,
     /// Hashes and seals numbers.
@@ -143,7 +143,7 @@ impl CardsArgs {
     ///
     /// # Errors
     /// What `open` says, or what went wrong with the file or the store.
-    pub fn run(
+    pub(super) fn run(
         self,
         open: impl FnOnce(&Place) -> Result<OpenCards, Failure>,
     ) -> Result<(), Failure> {

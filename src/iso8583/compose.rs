@@ -1,7 +1,7 @@
 //! Writing the inside of a composite field: a bitmap's sub-fields, tags, data sets, structured data.
 //!
-//! [`super::Builder::composite`] hands out a [`CompositeBuilder`]. **Never here:** the field's own length prefix; `build`
-//! writes it afterwards. Where next: `composite` is the reading side.
+//! [`super::Builder::composite`] hands out a [`CompositeBuilder`]. **Never here:** the field's own length prefix;
+//! `build` writes it afterwards. Where next: `composite` is the reading side.
 
 use bytes::BytesMut;
 
@@ -9,7 +9,8 @@ use super::build::{EncodeError, check_raw, put_binary, put_composite, put_text, 
 use super::composite::{Ebcdic, Inner};
 use super::field::{FieldSpec, Format, PrefixEncoding, Rule};
 
-/// Writes the sub-fields of one composite field. Bitmap sub-fields come in ascending order, others as they should stand.
+/// Writes the sub-fields of one composite field. Bitmap sub-fields come in ascending order, others as they should
+/// stand.
 #[derive(Debug)]
 pub struct CompositeBuilder<'o> {
     inner: &'o Inner,

@@ -1,7 +1,8 @@
 //! Fields made of fields: positional, bitmap inside, tag and length, BER-TLV, data sets, Postilion's structured data.
 //!
-//! Everything is lazy: decoding a message does not look inside; [`walk`] does when somebody asks. **Never here:** changing
-//! a value; what does not parse stays as it came. Where next: `message` for lookups, `json` for the whole tree.
+//! Everything is lazy: decoding a message does not look inside; [`walk`] does when somebody asks. **Never here:**
+//! changing a value; what does not parse stays as it came. Where next: `message` for lookups, `json` for the whole
+//! tree.
 
 use super::bitmap::BitmapForm;
 use super::encoding::Charset;

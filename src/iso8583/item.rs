@@ -135,8 +135,8 @@ impl Item {
         }
     }
 
-    /// Lays `over` on top: tables merge key by key, everything else is replaced. A table that gives a `format` is a whole
-    /// field and replaces the one below.
+    /// Lays `over` on top: tables merge key by key, everything else is replaced. A table that gives a `format` is a
+    /// whole field and replaces the one below.
     pub(super) fn overlay(&mut self, over: &Self) {
         match (&mut self.value, &over.value) {
             (Value::Table(mine), Value::Table(theirs)) if over.get("format").is_none() => {

@@ -1,9 +1,10 @@
 //! A message as JSON and back: what `pinion decode --json` prints and `pinion encode` reads.
 //!
-//! `{"mti": "0100", "fields": {"2": "4761...", "52": "<hex>", "127": {"2": "..."}}}`: text as text (one character a byte,
-//! Latin-1), binary as upper-case hex, composites as objects in wire order. What an object or a text could not bring back
-//! byte for byte is given whole as text or hex, or as `{"raw": "<hex of the wire bytes>"}`; a bitmap that the fields do
-//! not imply is given as `"bitmap"`. **Never here:** the hot path; all of this allocates. Where next: `build`, `composite`.
+//! `{"mti": "0100", "fields": {"2": "4761...", "52": "<hex>", "127": {"2": "..."}}}`: text as text (one character a
+//! byte, Latin-1), binary as upper-case hex, composites as objects in wire order. What an object or a text could not
+//! bring back byte for byte is given whole as text or hex, or as `{"raw": "<hex of the wire bytes>"}`; a bitmap that
+//! the fields do not imply is given as `"bitmap"`. **Never here:** the hot path; all of this allocates. Where next:
+//! `build`, `composite`.
 
 use bytes::BytesMut;
 use serde_json::{Map, Value};
@@ -54,8 +55,8 @@ pub enum JsonError {
     Encode(#[from] EncodeError),
 }
 
-/// The message as JSON. With `clear` it is complete; without, masked and secret values are hidden, and so is everything the
-/// dialect does not know.
+/// The message as JSON. With `clear` it is complete; without, masked and secret values are hidden, and so is
+/// everything the dialect does not know.
 #[must_use]
 pub fn to_json(message: &Message<'_>, clear: bool) -> Value {
     let mut fields = Map::new();

@@ -298,8 +298,8 @@ impl<'a> Message<'a> {
         self.bytes.get(start..usize::from(self.layout.bitmap_end)).unwrap_or_default()
     }
 
-    /// The canonical text of field `n`: digits and characters in ASCII whatever the wire. `None` when the field is absent,
-    /// binary, or longer than [`super::TEXT_BYTES_MAX`].
+    /// The canonical text of field `n`: digits and characters in ASCII whatever the wire. `None` when the field is
+    /// absent, binary, or longer than [`super::TEXT_BYTES_MAX`].
     #[must_use]
     pub fn text(&self, n: u8) -> Option<Text> {
         let (value, units) = self.content(n)?;
@@ -317,8 +317,8 @@ impl<'a> Message<'a> {
         Some(text.into_iter().map(char::from).collect())
     }
 
-    /// The bytes of binary field `n`, un-hexed when the wire is hexadecimal. `None` when the field is absent, not binary,
-    /// or longer than [`super::TEXT_BYTES_MAX`].
+    /// The bytes of binary field `n`, un-hexed when the wire is hexadecimal. `None` when the field is absent, not
+    /// binary, or longer than [`super::TEXT_BYTES_MAX`].
     #[must_use]
     pub fn binary(&self, n: u8) -> Option<Text> {
         let (value, _) = self.content(n)?;

@@ -1,9 +1,9 @@
 //! ISO 8583: bytes to message and back, by dialects that are data.
 //!
 //! [`decode`] checks every field in one pass and borrows; [`Builder`] writes straight into the output. **Never here:**
-//! sockets, keys, or what a PIN change is: a dialect's sections about that are handed out unread. Where next: `spec` for
-//! dialects, `frame` for the stream, `message` for reading, `build` for writing, `tlv` for chip data, `json` for the
-//! form that tools use, `explain` for people.
+//! sockets, keys, or what a PIN change is: a dialect's sections about that are handed out unread. Where next: `spec`
+//! for dialects, `frame` for the stream, `message` for reading, `build` for writing, `tlv` for chip data, `json` for
+//! the form that tools use, `explain` for people.
 
 pub mod bitmap;
 pub mod build;

@@ -225,8 +225,8 @@ fn not_digits(eight: u64) -> u64 {
     digit.wrapping_add(0x76 * EACH) | digit
 }
 
-/// High bits where a byte is outside 20 to 7E hex. A carry starts only at a byte that is itself flagged, and forcing the
-/// high bits first keeps the subtraction inside each byte.
+/// High bits where a byte is outside 20 to 7E hex. A carry starts only at a byte that is itself flagged, and forcing
+/// the high bits first keeps the subtraction inside each byte.
 #[inline]
 fn not_printable(eight: u64) -> u64 {
     let below = !((eight | HIGH).wrapping_sub(0x20 * EACH));

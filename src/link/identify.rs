@@ -25,7 +25,7 @@ pub(super) fn key(
     message: &Message<'_>,
     own_institution: &Tag,
     moment: Moment<'_>,
-    class: &[u8; 1],
+    class: [u8; 1],
 ) -> TransactionKey {
     //= spec/pin-change.md#4.4
     //# The key MUST be made of the institution and of the elements that the dialect says identify a

@@ -89,7 +89,15 @@ pub(super) async fn serve<H: Hsm, S: Store, C: Clock>(link: &Link<H, S, C>, job:
         stages: job.stages,
     };
     match &job.work {
-        Work::Answer { code, declined } => (done.code, done.declined) = (*code, *declined),
+        Work::Answer { code, declined } => {
+            (done.code, done.declined) = (*code, *declined);
+            // A network message may come without a MAC; one that has a wrong one is not accepted.
+            if let (Some(rule), Some(mac), None) = (settings.mac, job.mac, declined)
+                && let Err(reason) = genuine(link, rule, &done.reply, mac).await
+            {
+                (done.code, done.declined) = (settings.codes.of(reason), Some(reason));
+            }
+        }
         Work::Ask(request) => {
             done.asked = Some((request.operation, request.key, request.trace.stan));
             let ask = AssertUnwindSafe(ask(link, &settings, &done.reply, request, job.mac));
@@ -123,28 +131,35 @@ async fn ask<H: Hsm, S: Store, C: Clock>(
     mac: Option<ReceivedMac>,
 ) -> Result<Answer, Reason> {
     if let Some(rule) = settings.mac {
-        let genuine = match mac {
-            Some(mac) => {
-                let covered = reply.frame().get(..mac.covered).unwrap_or_default();
-                let value = mac.value.get(..rule.bytes).unwrap_or(&mac.value);
-                link.switch.hsm().verify_mac(rule.key, covered, value).await
-            }
+        match mac {
+            Some(mac) => genuine(link, rule, reply, mac).await?,
             //= spec/pin-change.md#2.2
             //# Where the link requires a MAC, a request or reversal without one MUST be treated as
             //# one whose MAC is wrong.
-            None if rule.required => Ok(Verdict::Wrong),
-            None => Ok(Verdict::Right),
-        };
-        match genuine {
-            Ok(Verdict::Right) => {}
-            //= spec/pin-change.md#2.1
-            //# On a link with a MAC key, a request or reversal whose MAC is wrong MUST be answered
-            //# so (63) and MUST NOT reach the switch.
-            Ok(Verdict::Wrong) => return Err(Reason::MacWrong),
-            Err(_) => return Err(Reason::HsmUnavailable),
+            None if rule.required => return Err(Reason::MacWrong),
+            None => {}
         }
     }
     Ok(link.switch.handle(request).await)
+}
+
+/// Whether the message is what its sender authenticated.
+async fn genuine<H: Hsm, S: Store, C: Clock>(
+    link: &Link<H, S, C>,
+    rule: MacRule,
+    reply: &Reply,
+    mac: ReceivedMac,
+) -> Result<(), Reason> {
+    let covered = reply.frame().get(..mac.covered).unwrap_or_default();
+    let value = mac.value.get(..rule.bytes).unwrap_or(&mac.value);
+    match link.switch.hsm().verify_mac(rule.key, covered, value).await {
+        Ok(Verdict::Right) => Ok(()),
+        //= spec/pin-change.md#2.1
+        //# On a link with a MAC key, a message whose MAC is wrong MUST be answered so (63) and MUST
+        //# NOT reach the switch.
+        Ok(Verdict::Wrong) => Err(Reason::MacWrong),
+        Err(_) => Err(Reason::HsmUnavailable),
+    }
 }
 
 /// The whole answer with its MAC, or nothing when the HSM cannot make one.

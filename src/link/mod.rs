@@ -19,7 +19,7 @@ mod settings;
 pub mod tls;
 mod translate;
 
-pub use codes::Codes;
+pub use codes::{Code, Codes};
 pub use listener::{Drain, Link, bind, serve};
 pub use map::PinMap;
 pub use settings::{MacRule, Settings};

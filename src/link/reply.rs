@@ -45,7 +45,7 @@ impl Reply {
             spans: [Span::default(); ECHO_FIELDS_MAX],
             count: 0,
         };
-        for field in message.present().iter() {
+        for field in message.present() {
             if echo_fields.contains(&field) || also == Some(field) {
                 reply.note(message, field);
             }

@@ -110,8 +110,8 @@ impl Session {
             //= spec/pin-change.md#3.6
             //# A switch that drains MUST refuse new requests (91) and MUST answer those under way
             //# before it closes a connection.
-            (State::SignedOff | State::Draining, Event::Request) => Action::Refuse,
-            (State::Draining, Event::SignOn | Event::SignOff) => Action::Refuse,
+            (State::SignedOff, Event::Request)
+            | (State::Draining, Event::Request | Event::SignOn | Event::SignOff) => Action::Refuse,
             (_, Event::Drain) => {
                 self.state = State::Draining;
                 Action::Wait

@@ -79,7 +79,7 @@ fn request(settings: &Settings, message: &Message<'_>, arrived: Now) -> Result<P
     let stan = message.text(11).ok_or(Reason::FormatError)?;
     let moment = Moment { stan: stan.as_bytes(), time: None };
     Ok(PinRequest {
-        key: key(map, message, &settings.institution, moment, b"Q"),
+        key: key(map, message, &settings.institution, moment, *b"Q"),
         current,
         new,
         ..bare(settings, message, operation, arrived)?
@@ -100,8 +100,8 @@ fn reversal(
         None => own,
     };
     Ok(PinRequest {
-        key: key(map, message, &settings.institution, own, b"R"),
-        original: Some(key(map, message, &settings.institution, original, b"Q")),
+        key: key(map, message, &settings.institution, own, *b"R"),
+        original: Some(key(map, message, &settings.institution, original, *b"Q")),
         ..bare(settings, message, Operation::Reverse, arrived)?
     })
 }

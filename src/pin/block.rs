@@ -1,8 +1,8 @@
 //! Clear PIN blocks of ISO 9564-1: formats 0, 1, 3 and the two fields of format 4.
 //!
-//! Encoding cannot fail, because a [`ClearPin`] and an `Account12` are already right. Decoding has one error, [`NoPin`],
-//! whatever is wrong, and looks at every place before it says so: an attacker who can submit blocks must not learn which
-//! check failed. **Never here:** a cipher. Where next: `hsm::soft` decrypts first and decodes then.
+//! Encoding cannot fail, because a [`ClearPin`] and an `Account12` are already right. Decoding has one error,
+//! [`NoPin`], whatever is wrong, and looks at every place before it says so: an attacker who can submit blocks must
+//! not learn which check failed. **Never here:** a cipher. Where next: `hsm::soft` decrypts first and decodes then.
 
 use zeroize::Zeroizing;
 

@@ -212,8 +212,8 @@ impl Committer {
         Some(Accepted::Change { claim, entry, card, answer })
     }
 
-    /// Whether a reversal that found no original must be judged again, because the original came meanwhile. From here on
-    /// a late original is refused: its key is taken before the batch is written, so that the two cannot cross.
+    /// Whether a reversal that found no original must be judged again, because the original came meanwhile. From here
+    /// on a late original is refused: its key is taken before the batch is written, so that the two cannot cross.
     fn original_arrived(&self, entry: &Entry) -> bool {
         let (Some(Reason::OriginalNotFound), Some(original)) = (entry.declined, entry.original)
         else {

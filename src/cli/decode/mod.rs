@@ -101,9 +101,10 @@ impl Decode {
                 Piece::Poll => put("poll: a frame without a message\n\n").map(|()| true)?,
                 Piece::Broken { reason, left } => {
                     let error = json!({"frame": reason, "bytes": left});
-                    put(&match self.json {
-                        true => format!("{}\n", json!({"error": error})),
-                        false => format!("{reason}; {left} bytes are not explained\n"),
+                    put(&if self.json {
+                        format!("{}\n", json!({"error": error}))
+                    } else {
+                        format!("{reason}; {left} bytes are not explained\n")
                     })?;
                     false
                 }

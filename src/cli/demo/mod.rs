@@ -49,7 +49,7 @@ impl Demo {
         let node = Node { config, file: None, hsm, switch, links, metrics };
         let runtime = node.runtime()?;
         runtime.block_on(async {
-            let mut running = Running::start(node).await?;
+            let mut running = Running::start(node)?;
             if self.exit {
                 running.drain().await;
                 return Ok(());

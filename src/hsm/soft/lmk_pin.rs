@@ -1,4 +1,5 @@
-//! PINs under the local master key: the construction of ISO 9564-1 format 4 under a derived AES-256 key, made checkable.
+//! PINs under the local master key: the construction of ISO 9564-1 format 4 under a derived AES-256 key, made
+//! checkable.
 //!
 //! `C = E(E(P) xor A)`: `P` is the PIN field of format 4 whose eight random bytes are here four random and four zero,
 //! `A` the account field. Under another account, or with a bit of `C` changed, `P` comes out as noise: the zeros, the

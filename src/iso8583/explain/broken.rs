@@ -7,12 +7,12 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
-use super::super::field::{FieldSpec, Format, Length, Rule};
-use super::super::message::{DecodeError, Layout, Message, decode};
-use super::super::spec::{Dialect, MtiEncoding};
-use super::super::wire::field;
 use super::parts::open_to_all;
 use super::{Row, Shown, hidden};
+use crate::iso8583::field::{FieldSpec, Format, Length, Rule};
+use crate::iso8583::message::{DecodeError, Layout, Message, decode};
+use crate::iso8583::spec::{Dialect, MtiEncoding};
+use crate::iso8583::wire::field;
 
 /// What is known of a break.
 #[derive(Clone, Debug)]
@@ -48,7 +48,8 @@ const AROUND: usize = 16;
 const START_BYTES: usize = 12;
 const TRAILING_BYTES: usize = 4;
 
-/// Explains why [`decode`] failed with `error` and left `layout`. Hides in `rows` what another dialect knows to be secret.
+/// Explains why [`decode`] failed with `error` and left `layout`. Hides in `rows` what another dialect knows to be
+/// secret.
 #[must_use]
 pub fn broken(
     dialect: &Dialect,
@@ -139,8 +140,8 @@ fn extent(message: &Message<'_>, spec: Option<&FieldSpec>, error: DecodeError) -
     }
 }
 
-/// What must not be shown at and after a break: the field itself when it is not public, and whatever follows it, because
-/// nobody knows what that is.
+/// What must not be shown at and after a break: the field itself when it is not public, and whatever follows it,
+/// because nobody knows what that is.
 fn unseen(
     bytes: &[u8],
     spec: Option<&FieldSpec>,
@@ -375,7 +376,7 @@ fn byte_hint(bytes: &[u8], spec: &FieldSpec, at: usize, field: usize) -> Option<
 fn trailing_hint(bytes: &[u8], error: DecodeError) -> String {
     let rest = bytes.get(error.offset..).unwrap_or_default();
     match rest {
-        [0x03] => "one byte 0x03 (ETX) follows: the framing has a trailer, try --framed --framing be2+trailer:03".into(),
+        [0x03] => "one byte 0x03 (ETX) follows: try --framed --framing be2+trailer:03".to_owned(),
         [b'\n'] | [b'\r', b'\n'] => "a line end follows: it is not of the message".into(),
         _ => format!(
             "{} bytes follow field {}: a bit of the bitmap is missing, or two messages stand one after the other",

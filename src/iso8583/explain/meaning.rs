@@ -1,12 +1,13 @@
 //! What codes mean: the standard's tables and the trade's, and what the dialect's own file says.
 //!
-//! Sources: ISO 8583:1987, :1993 and :2003 as public field lists quote them; processing and response codes as Postilion,
-//! Mastercard and Visa lists have them. A code that is not here has no note, which is no error. **Never here:** rules.
+//! Sources: ISO 8583:1987, :1993 and :2003 as public field lists quote them; processing and response codes as
+//! Postilion, Mastercard and Visa lists have them. A code that is not here has no note, which is no error. **Never
+//! here:** rules.
 
 use std::fmt::Write as _;
 
-use super::super::item::Item;
-use super::super::spec::Dialect;
+use crate::iso8583::item::Item;
+use crate::iso8583::spec::Dialect;
 
 type Table = &'static [(&'static str, &'static str)];
 
@@ -161,7 +162,7 @@ fn time(text: &str) -> String {
     }
 }
 
-/// MMDDhhmmss in universal time.
+/// `MMDDhhmmss` in universal time.
 fn moment(text: &str) -> String {
     match (text.get(..4), text.get(4..10)) {
         (Some(date), Some(clock)) => format!("{} {} UTC", day(date), time(clock)),
@@ -169,7 +170,7 @@ fn moment(text: &str) -> String {
     }
 }
 
-/// hhmmss in 1987, YYMMDDhhmmss in 1993, with the century in 2003.
+/// hhmmss in 1987, `YYMMDDhhmmss` in 1993, with the century in 2003.
 fn local(text: &str) -> String {
     let split = match text.len() {
         6 => return time(text),

@@ -2,11 +2,11 @@
 //!
 //! **Never here:** rules of the wire; `composite` divides, this only names and shows.
 
-use super::super::composite::{Entry, Inner, Key, walk, walk_tlv};
-use super::super::field::{FieldSpec, Format, Rule, Secrecy};
-use super::super::sub;
-use super::super::tlv::{self, TagSecrecy};
 use super::{Content, Eye, Place, Row, Shown, hidden, holds_secrets, mask, printable, stricter};
+use crate::iso8583::composite::{Entry, Inner, Key, walk, walk_tlv};
+use crate::iso8583::field::{FieldSpec, Format, Rule, Secrecy};
+use crate::iso8583::sub;
+use crate::iso8583::tlv::{self, TagSecrecy};
 
 /// What became of a field's inside.
 pub(super) enum Inside {
@@ -162,7 +162,7 @@ impl Eye<'_> {
             (None, None) => Secrecy::Secret,
         };
         let secrecy = stricter(around, secrecy);
-        let name = spec.map(FieldSpec::name).or(known.map(|known| known.name));
+        let name = spec.map(FieldSpec::name).or_else(|| known.map(|known| known.name));
         let name = name.unwrap_or("not in the dialect").to_owned();
         if tag.is_some_and(tlv::Tag::is_constructed) {
             let depth = place.depth + 1;

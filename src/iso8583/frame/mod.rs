@@ -4,8 +4,8 @@
 //! A message leaves the read buffer as a reference-counted slice, not as a copy; an answer is built in the write buffer
 //! between [`FrameCodec::begin`] and [`FrameCodec::end`].
 //!
-//! **Never here:** sockets, timers, what a message says. After a [`FrameError`] the stream has lost its place: close it.
-//! Where next: `prefix` for lengths, `header` for headers, `framing` for the configuration's words.
+//! **Never here:** sockets, timers, what a message says. After a [`FrameError`] the stream has lost its place: close
+//! it. Where next: `prefix` for lengths, `header` for headers, `framing` for the configuration's words.
 
 use std::io;
 

@@ -239,7 +239,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!((config.log.format, config.log.level), (LogFormat::Json, LogLevel::Info));
     let link = &config.links[0];
     assert_eq!((link.framing.as_str(), link.pin_block_format), ("be2", BlockFormat::Iso0));
-    assert_eq!((link.in_flight, link.connections, link.idle_seconds), (512, 128, 300));
+    assert_eq!((link.in_flight, link.connections, link.idle_seconds), (2048, 1024, 300));
     assert_eq!(link.rights, Rights { change: true, reverse: true, unblock: false, verify: true });
     assert_eq!((link.active, config.request_ms(link)), (ActiveWish::Product, 5000));
     let mac = config.links[1].mac.as_ref().unwrap();

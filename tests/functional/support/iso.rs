@@ -1,7 +1,8 @@
 //! ISO 8583 messages for the tests: a small encoder and decoder of its own, written from the standards' tables.
 //!
 //! **Never here:** anything of the crate under test. It knows only the fields the tests send or expect back; a field it
-//! does not know panics, so an answer with an unexpected element fails its test. Where next: `request` for whole requests.
+//! does not know panics, so an answer with an unexpected element fails its test. Where next: `request` for whole
+//! requests.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! What the black-box tests share: a node to speak to, and an ISO client that is none of ours.
 //!
-//! **Never here:** a test of its own capability, a private item of the crate. Where next: `node` starts the binary, `iso`
-//! writes and reads messages, `request` builds whole requests, `vectors` has the expected values.
+//! **Never here:** a test of its own capability, a private item of the crate. Where next: `node` starts the binary,
+//! `iso` writes and reads messages, `request` builds whole requests, `vectors` has the expected values.
 
 pub(crate) mod iso;
 pub(crate) mod node;

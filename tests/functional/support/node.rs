@@ -1,8 +1,8 @@
 //! A running switch: the real binary with a configuration, keys and cards of the demo world, on free ports.
 //!
-//! Keys and cards are made once by `pinion keys` and `pinion cards import`, and copied for each node, so that every test
-//! has a state of its own. What the binary writes to stdout and stderr goes to one file, which is searched for card data
-//! and keys when the node ends. **Never here:** a private item of the crate.
+//! Keys and cards are made once by `pinion keys` and `pinion cards import`, and copied for each node, so that every
+//! test has a state of its own. What the binary writes to stdout and stderr goes to one file, which is searched for
+//! card data and keys when the node ends. **Never here:** a private item of the crate.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
