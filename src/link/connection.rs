@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
@@ -20,6 +19,7 @@ use crate::hsm::Hsm;
 use crate::link::answer::{Closed, Wire};
 use crate::link::job::serve;
 use crate::link::listener::Link;
+use crate::link::slots::Slots;
 
 /// How often a connection looks at its timers: they are seconds, so one second is fine enough.
 const TICK: Duration = Duration::from_secs(1);
@@ -38,10 +38,12 @@ pub(super) async fn run<IO, H, S, C>(
 {
     let clock = link.switch.clock();
     let mut wire = Wire::new(link.settings(), clock.now());
-    let mut work = FuturesUnordered::new();
+    let mut work = Slots::new();
     let mut tick = tokio::time::interval(TICK);
     let mut drain = pin!(told_to_drain(drain));
     let mut draining = false;
+    // Messages that were read and found no place yet.
+    let mut held = false;
 
     let closed = poll_fn(|cx| {
         if !draining && drain.as_mut().poll(cx).is_ready() {
@@ -52,6 +54,7 @@ pub(super) async fn run<IO, H, S, C>(
             if let Err(closed) = wire.tick(link.settings(), clock.now()) {
                 return Poll::Ready(closed);
             }
+            work.shrink();
         }
         loop {
             let read = match wire.poll_read(Pin::new(&mut io), cx) {
@@ -59,28 +62,30 @@ pub(super) async fn run<IO, H, S, C>(
                 Poll::Ready(Err(_)) => return Poll::Ready(Closed::Quietly),
                 Poll::Pending => false,
             };
-            if read {
+            if read || (held && work.has_room()) {
                 let arrived = clock.now();
-                loop {
+                held = true;
+                while work.has_room() {
                     match wire.next_job(&link, arrived) {
                         Ok(Some(job)) => work.push(serve(&link, job)),
-                        Ok(None) => break,
+                        Ok(None) => {
+                            held = false;
+                            break;
+                        }
                         Err(closed) => return Poll::Ready(closed),
                     }
                 }
             }
             //= spec/pin-change.md#3.5
             //# Requests of one connection MAY be answered in any order.
-            while let Poll::Ready(Some(done)) = work.poll_next_unpin(cx) {
-                wire.answer(&link, done);
-            }
+            work.poll(cx, |done| wire.answer(&link, done));
             if let Poll::Ready(Err(_)) = wire.poll_write(Pin::new(&mut io), cx) {
                 return Poll::Ready(Closed::Quietly);
             }
             if wire.finished(work.is_empty()) {
                 return Poll::Ready(Closed::Quietly);
             }
-            if !read {
+            if !read && !(held && work.has_room()) {
                 return Poll::Pending;
             }
         }

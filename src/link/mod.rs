@@ -16,6 +16,7 @@ mod meters;
 mod reply;
 pub mod session;
 mod settings;
+mod slots;
 pub mod tls;
 mod translate;
 

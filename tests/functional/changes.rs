@@ -1,8 +1,8 @@
 //! A PIN change through every dialect that can carry one, for every way a product keeps PINs.
 
 use crate::support::iso::{
-    self, CMF, Dialect, ISO87_ASCII, ISO87_ASCII_HEX, ISO87_BCD, ISO93_ASCII, ISO93_BCD,
-    MASTERCARD, Message, POSTILION, POSTILION_FIRST, VISA,
+    CMF, Dialect, ISO87_ASCII, ISO87_ASCII_HEX, ISO87_BCD, ISO93_ASCII, ISO93_BCD, MASTERCARD,
+    Message, POSTILION, POSTILION_FIRST, VISA,
 };
 use crate::support::node::{Link, Node, Place};
 use crate::support::request::{Terminal, bare};
@@ -110,6 +110,25 @@ fn for_every_way_a_product_keeps_pins() {
     assert_eq!(stored[OFFSET]["offset"], reference(OFFSET, "97531"));
 }
 
+/// A link whose PIN blocks are of ISO 9564-1 format 3, whatever their random fill.
+#[test]
+fn with_blocks_of_format_3() {
+    let link = Link::new("atm-1", &ISO87_ASCII).with("pin_block_format = \"iso-3\"");
+    let mut node = Place::new(vec![link]).start();
+    let mut link = node.connect("atm-1");
+    let terminal = Terminal::new(&ISO87_ASCII, "zpk.atm");
+    let blocks = &crate::support::vectors::VECTORS["format_3_blocks"];
+    let block_3 = |pin: &str| hex::decode(blocks[pin].as_str().expect("a block")).expect("hex");
+    for (current, new, code) in
+        [("1234", "2580", "00"), ("1234", "1379", "55"), ("2580", "1379", "00")]
+    {
+        let request = terminal.change_blocks(PLAIN, &block_3(current), &block_3(new));
+        assert_eq!(link.code(&request), code, "{current} to {new}");
+    }
+    assert_eq!(link.code(&terminal.verify(PLAIN, "1379")), "81", "format 0 is another one");
+    assert_eq!(node.cards()[PLAIN]["pvv"], reference(PLAIN, "1379"));
+}
+
 /// The samples of the demo world itself: the run is refused, the offset sample is none.
 #[test]
 fn samples_of_the_world() {
@@ -169,7 +188,7 @@ fn ways_to_name_the_card() {
 #[test]
 fn answers_give_back_no_secret() {
     let node = Node::world();
-    let terminal = Terminal::new(&iso::ISO87_ASCII, "zpk.atm");
+    let terminal = Terminal::new(&ISO87_ASCII, "zpk.atm");
     let chip_data = hex::decode("9F2608112233445566778895050000000000").expect("hex");
     let full = |message: Message| {
         message

@@ -8,6 +8,8 @@
 
 mod changes;
 mod configuration;
+mod connections;
+mod leaks;
 mod mac;
 mod network;
 mod operation;

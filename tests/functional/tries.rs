@@ -1,8 +1,10 @@
 //! Wrong PINs in a row, what resets their count, and who may reset it.
 
-use crate::support::iso::{ISO87_ASCII, ISO87_BCD, Message};
-use crate::support::node::Node;
-use crate::support::request::Terminal;
+use crate::support::iso::{
+    Dialect, ISO87_ASCII, ISO87_ASCII_HEX, ISO87_BCD, MASTERCARD, Message, VISA,
+};
+use crate::support::node::{Link, Node, Place};
+use crate::support::request::{Terminal, bare};
 use crate::support::vectors::{OFFSET, PLAIN};
 
 const ATM: Terminal = Terminal::new(&ISO87_ASCII, "zpk.atm");
@@ -76,6 +78,33 @@ fn the_count_survives_a_kill() {
             ("closed", ATM.verify(OFFSET, "13579"), "75"),
         ],
     );
+}
+
+/// The dialects that have an unblock, each with its own processing code.
+#[test]
+fn every_unblock_opens() {
+    let all = "rights = [\"change\", \"verify\", \"unblock\"]";
+    let rows: [(&'static str, &'static Dialect, &str); 5] = [
+        ("iso87-ascii", &ISO87_ASCII, "910000"),
+        ("iso87-ascii-hex", &ISO87_ASCII_HEX, "910000"),
+        ("iso87-bcd", &ISO87_BCD, "910000"),
+        ("mastercard", &MASTERCARD, "910000"),
+        ("visa", &VISA, "720000"),
+    ];
+    for (name, dialect, processing) in rows {
+        let node = Place::new(vec![Link::new(name, dialect).with(all)]).start();
+        let mut link = node.connect(name);
+        let terminal = Terminal::new(dialect, "zpk.atm");
+        // The world's card with no try left.
+        let closed = "4761739001010069";
+        for (what, request, code) in [
+            ("closed", terminal.change(closed, "1234", "2580"), "75"),
+            ("unblock", bare(dialect, "0100", processing, closed), "00"),
+            ("open", terminal.change(closed, "1234", "2580"), "00"),
+        ] {
+            assert_eq!(link.code(&request), code, "{name}: {what}");
+        }
+    }
 }
 
 /// Guesses side by side buy no extra try.

@@ -21,7 +21,7 @@ use crate::iso8583::{Dialect, Layout, Message, decode, to_json};
 mod paste;
 mod print;
 
-use print::Style;
+pub(super) use print::Style;
 
 /// Arguments of `pinion decode`.
 #[derive(Debug, Args)]

@@ -17,13 +17,15 @@ use crate::domain::clock::{Clock, Now, SystemClock};
 use crate::iso8583::Dialect;
 use crate::iso8583::frame::Framing;
 
-/// How long answers are waited for when nothing more is sent.
+/// How long the next answer is waited for when nothing more is sent.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Shortest sleep at a fixed rate. Waking for every single request would cost the shared cores more than this adds to
 /// the latency that is shown.
 const NAP: Duration = Duration::from_micros(100);
 /// Longest sleep.
 const REST: Duration = Duration::from_millis(100);
+/// Requests each connection has in flight while cards are changed back.
+const CHANGED_BACK_AT_ONCE: usize = 32;
 /// Bytes read at once.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -131,9 +133,14 @@ impl Drive<'_> {
 
     /// Sends nothing more, until everything is answered or nobody can be patient any longer.
     fn finish(&mut self, tell: &mut impl FnMut(Now, Answered)) -> anyhow::Result<()> {
-        let end = self.clock.now() + PATIENCE;
-        while self.lines.iter().any(|line| 0 < line.in_flight()) && self.clock.now() < end {
-            self.turn(REST, tell)?;
+        let mut heard = self.clock.now();
+        while self.lines.iter().any(|line| 0 < line.in_flight())
+            && self.clock.now() < heard + PATIENCE
+        {
+            self.turn(REST, &mut |now, answered| {
+                heard = now;
+                tell(now, answered);
+            })?;
         }
         Ok(())
     }
@@ -141,20 +148,19 @@ impl Drive<'_> {
     /// Leaves every card with its first PIN, as the run found it.
     fn change_back(&mut self) -> anyhow::Result<()> {
         self.lines.iter_mut().for_each(Line::only_second_pins);
-        let end = self.clock.now() + PATIENCE;
+        let mut heard = self.clock.now();
         loop {
             let now = self.clock.now();
             for line in &mut self.lines {
-                line.only_second_pins();
-                while line.in_flight() < 32 && line.send(now) {}
+                while line.in_flight() < CHANGED_BACK_AT_ONCE && line.send(now) {}
             }
             if self.lines.iter().all(|line| line.in_flight() == 0) {
                 return Ok(());
             }
-            if end <= now {
+            if heard + PATIENCE <= now {
                 bail!("some cards keep the second PIN: generate others with another --seed");
             }
-            self.turn(REST, &mut |_, _| {})?;
+            self.turn(REST, &mut |now, _| heard = now)?;
         }
     }
 

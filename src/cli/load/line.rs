@@ -40,6 +40,7 @@ pub(super) struct Answered {
 pub(super) struct Line {
     deck: Deck,
     idle: VecDeque<u32>,
+    ending: bool,
     slots: Box<[Option<Slot>]>,
     in_flight: usize,
     sent: u64,
@@ -72,6 +73,7 @@ impl Line {
         let cards = deck.len();
         Self {
             idle: (0..).take(cards).collect(),
+            ending: false,
             slots: vec![None; IN_FLIGHT_MAX].into_boxed_slice(),
             in_flight: 0,
             sent: 0,
@@ -90,8 +92,9 @@ impl Line {
         self.in_flight
     }
 
-    /// Leaves only cards with their second PIN to be changed.
+    /// From here on a card that has its first PIN is not changed again.
     pub(super) fn only_second_pins(&mut self) {
+        self.ending = true;
         let deck = &self.deck;
         self.idle.retain(|card| !deck.has_first_pin(*card as usize));
     }
@@ -143,7 +146,10 @@ impl Line {
             if &code[..2] == b"00" {
                 self.deck.changed(slot.card as usize);
             }
-            self.idle.push_back(slot.card);
+            // A declined change of the ending would be declined again.
+            if !self.ending {
+                self.idle.push_back(slot.card);
+            }
             tell(Answered { due: slot.due, code });
         }
         Ok(())

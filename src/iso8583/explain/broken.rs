@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::parts::open_to_all;
 use super::{Row, Shown, hidden};
-use crate::iso8583::field::{FieldSpec, Format, Length, Rule};
+use crate::iso8583::field::{Encoding, FieldSpec, Format, Length, Rule};
 use crate::iso8583::message::{DecodeError, Layout, Message, decode};
 use crate::iso8583::spec::{Dialect, MtiEncoding};
 use crate::iso8583::wire::field;
@@ -63,17 +63,22 @@ pub fn broken(
     let spec = dialect.field(error.field);
     let extent = extent(&message, spec, error);
     let others = others(dialect, bytes, message.present().len());
+    let later = later(dialect, bytes);
     let mut veil = vec![false; bytes.len()];
     if !clear {
-        for other in &others {
-            cover(&mut veil, &other.secrets);
+        for secrets in others.iter().map(|other| &other.secrets).chain(later.as_ref().map(|l| &l.1))
+        {
+            cover(&mut veil, secrets);
         }
         hide(rows, &veil);
         cover(&mut veil, &secrets(&message));
         cover(&mut veil, &[unseen(bytes, spec, error, &extent)]);
     }
     let decodes_as: Vec<_> = others.iter().filter(|o| o.whole).map(|o| o.name).collect();
-    let hints = hints(&message, spec, error, &extent, &others);
+    let hints = match later {
+        Some((start, _)) if decodes_as.is_empty() => vec![later_hint(bytes, start)],
+        _ => hints(&message, spec, error, &extent, &others),
+    };
     let name = match (error.field, spec) {
         (0, _) => "message type".into(),
         (1, _) => "bitmap".into(),
@@ -244,6 +249,34 @@ fn others(dialect: &Dialect, bytes: &[u8], fields: usize) -> Vec<Other> {
     found
 }
 
+/// Longest length prefix and header that is looked for in front of a message.
+const FRONT_BYTES_MAX: usize = 28;
+
+/// Where the message starts when something stands in front of it, and what of it is not public.
+fn later(dialect: &Dialect, bytes: &[u8]) -> Option<(usize, Vec<Range<usize>>)> {
+    let mut layout = Layout::new();
+    (1..=FRONT_BYTES_MAX.min(bytes.len())).find_map(|start| {
+        let message = decode(dialect, &bytes[start..], &mut layout).ok()?;
+        let shifted = |range: Range<usize>| range.start + start..range.end + start;
+        let secrets = secrets(&message).into_iter().map(shifted).collect();
+        (message.present().len() > 1).then_some((start, secrets))
+    })
+}
+
+fn later_hint(bytes: &[u8], start: usize) -> String {
+    let try_this = match (start, bytes) {
+        (2, _) => "try --framed",
+        (4, [b'0'..=b'9', ..]) => "try --framed --framing ascii4",
+        (4, _) => "try --framed --framing be4",
+        (5, [0x60, ..]) => "a TPDU stands before it, cut it off",
+        (7, [_, _, 0x60, ..]) => "try --framed --framing be2+tpdu",
+        (22, [0x16, ..]) => "a Visa header stands before it, cut it off",
+        (24, [_, _, 0x16, ..]) => "try --framed --framing be2+visa22",
+        _ => "cut off what stands before it, or name it with --framed --framing",
+    };
+    format!("the message starts at byte {start}: {try_this}")
+}
+
 /// The rule of a field in words: `12 digits`, `up to 19 digits after a length of 2 digits`.
 fn wants(spec: &FieldSpec) -> String {
     let unit = match spec.format() {
@@ -284,6 +317,9 @@ fn hints(
             other.name, other.fields, other.offset
         ));
     }
+    if !whole.is_empty() {
+        return hints;
+    }
     match error.rule {
         Rule::Mti => hints.extend(start_hint(bytes, message.dialect())),
         Rule::Bitmap => hints.push("compare the dialect's bitmap: binary or hexadecimal".into()),
@@ -294,7 +330,11 @@ fn hints(
         }
         Rule::Truncated => {
             let left = bytes.len().saturating_sub(extent.field);
-            let mut hint = format!("{left} bytes are left: was the paste cut");
+            let mut hint = match left {
+                0 => "nothing is left: was the paste cut".to_owned(),
+                1 => "1 byte is left: was the paste cut".to_owned(),
+                left => format!("{left} bytes are left: was the paste cut"),
+            };
             let announced = error.field > 1;
             hint.push_str(if announced { ", or is a bit set whose field was not sent?" } else { "?" });
             hints.push(hint);
@@ -315,29 +355,7 @@ fn hints(
 
 /// What a message that starts with no message type may start with.
 fn start_hint(bytes: &[u8], dialect: &Dialect) -> Option<String> {
-    let length = bytes.get(..2).map(|two| usize::from(two[0]) << 8 | usize::from(two[1]));
-    if length.is_some_and(|length| length + 2 == bytes.len()) {
-        return Some("bytes 0 and 1 are the length of the rest: try --framed".into());
-    }
-    let text = bytes.get(..4).and_then(|four| std::str::from_utf8(four).ok());
-    if text.and_then(|text| text.parse().ok()).is_some_and(|n: usize| n + 4 == bytes.len()) {
-        return Some(
-            "the first four digits are the length of the rest: try --framed --framing ascii4"
-                .into(),
-        );
-    }
-    if bytes.starts_with(b"ISO") {
-        return Some(
-            "it starts with a header: try --framed --framing be2+header:TEXT, or cut it off".into(),
-        );
-    }
     match (dialect.mti_encoding(), bytes) {
-        (_, [0x60, ..]) => {
-            Some("it starts like a TPDU, 60 and two addresses: cut off five bytes".into())
-        }
-        (_, [0x16, ..]) if bytes.len() > 22 => {
-            Some("it starts like a Visa header: cut off 22 bytes".into())
-        }
         (MtiEncoding::Ascii | MtiEncoding::Ebcdic, [0..=0x29, ..]) => {
             Some("the message type looks packed: try --dialect iso87-bcd".into())
         }
@@ -355,13 +373,14 @@ fn start_hint(bytes: &[u8], dialect: &Dialect) -> Option<String> {
 fn byte_hint(bytes: &[u8], spec: &FieldSpec, at: usize, field: usize) -> Option<String> {
     let byte = *bytes.get(at)?;
     let mut hint = format!("byte {} of the field is 0x{byte:02X}", at - field.min(at));
+    let packed = matches!(spec.encoding(), Encoding::BcdLeft | Encoding::BcdRight);
     let more = match (spec.format(), byte) {
+        _ if packed => "",
         (Format::N, b' ') => ": the peer fills numbers with spaces",
         (Format::N | Format::Z, 0xF0..=0xF9) => ": a digit in EBCDIC",
         (Format::N, b'A'..=b'F' | b'a'..=b'f') => {
             ": hexadecimal, or the field before it ended elsewhere"
         }
-        (Format::N, 0x30..=0x39) => ": an ASCII digit where packed digits are wanted",
         (Format::N, other) if other >> 4 <= 9 && other & 0x0F <= 9 => {
             ": does the peer send packed digits (BCD)?"
         }

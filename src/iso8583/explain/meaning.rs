@@ -93,9 +93,6 @@ fn processing(dialect: &Dialect, text: &str) -> String {
     if kind.is_empty() {
         return format!("from {} account, to {} account", account(from), account(to));
     }
-    if from == "00" && to == "00" {
-        return kind;
-    }
     format!("{kind}, from {} account, to {} account", account(from), account(to))
 }
 

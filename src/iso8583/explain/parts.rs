@@ -5,7 +5,7 @@
 use super::{Content, Eye, Place, Row, Shown, hidden, holds_secrets, mask, printable, stricter};
 use crate::iso8583::composite::{Entry, Inner, Key, walk, walk_tlv};
 use crate::iso8583::field::{FieldSpec, Format, Rule, Secrecy};
-use crate::iso8583::sub;
+use crate::iso8583::sub::find;
 use crate::iso8583::tlv::{self, TagSecrecy};
 
 /// What became of a field's inside.
@@ -34,6 +34,10 @@ impl Eye<'_> {
             return Inside::Nothing;
         }
         if let Inner::Positional(subs) = inner {
+            if place.path == "3" && secrecy == Secrecy::Public {
+                // Its note says what the three parts mean.
+                return Inside::Nothing;
+            }
             return self.positional(spec, subs, place, content, secrecy);
         }
         if content.value.first() == Some(&b'<') && self.elements(place, content.value, secrecy) {
@@ -116,7 +120,7 @@ impl Eye<'_> {
         let mut at = place.content_at(content.value.len()).filter(|_| whole);
         let start = self.rows.len();
         for sub in subs {
-            let found = sub::find(spec, content.value, content.units, &[sub.number()]);
+            let found = find(spec, content.value, content.units, &[sub.number()]);
             let Some(part) = found else {
                 self.rows.truncate(start);
                 return Inside::Failed(Rule::SubFields);

@@ -213,10 +213,13 @@ impl Dialect {
             (_, 41) => T(8),
             (2003, 42) => Tv(2),
             (_, 42) => T(15),
+            // Text among packed digits, as jPOS' iso87binary has it.
+            (1987, 49) if self.name == "iso87-bcd" => T(3),
             (1987, 49) => N(3),
             (1993, 49) => T(3),
             (_, 52 | 64 | 128 | 152) => B(8),
             (1987, 53) if matches!(self.new_pin, NewPin::First53 | NewPin::Last53) => B(48),
+            (1987, 53) => N(16),
             (1987, 55) => Bv(3),
             (1993 | 2003, 56) => Nv(2),
             (1987, 70) => N(3),

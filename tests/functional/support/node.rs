@@ -95,7 +95,10 @@ static TEMPLATE: LazyLock<PathBuf> = LazyLock::new(|| {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let made = fs::metadata(env!("CARGO_BIN_EXE_pinion")).expect("the binary");
     let stamp = made.modified().expect("a time").duration_since(std::time::UNIX_EPOCH);
-    let ready = place.join(format!("template-{}", stamp.expect("after 1970").as_nanos()));
+    let stamp = stamp.expect("after 1970").as_nanos();
+    let contents = [VECTORS.to_string(), WORLD.to_string(), configuration(&[], 1, "")].concat();
+    let ready =
+        place.join(format!("template-{stamp}-{:08x}", crc32fast::hash(contents.as_bytes())));
     if ready.exists() {
         return ready;
     }
@@ -299,8 +302,8 @@ impl Node {
         get(self.place.admin, path).expect("an answer of the admin port")
     }
 
-    /// The value of one metric with these labels, or zero.
-    pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+    /// What a counter or gauge stands at, over all series with these labels; zero where there is none.
+    pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         let (_, page) = self.get("/metrics");
         let wanted = |line: &&str| {
             line.split(['{', ' ']).next() == Some(name)
@@ -309,7 +312,7 @@ impl Node {
                     .all(|(label, value)| line.contains(&format!("{label}=\"{value}\"")))
         };
         let values = page.lines().filter(wanted).filter_map(|line| line.rsplit(' ').next());
-        values.filter_map(|value| value.parse::<f64>().ok()).sum()
+        values.filter_map(|value| value.parse::<u64>().ok()).sum()
     }
 
     /// What the process wrote so far.
