@@ -102,6 +102,12 @@ impl Wire {
         Poll::Ready(Ok(0 < read))
     }
 
+    /// The stream has lost its place: what was read before is answered, then the connection ends.
+    pub(super) fn read_no_more(&mut self) {
+        self.end_of_stream = true;
+        self.input.clear();
+    }
+
     /// Writes what there is.
     pub(super) fn poll_write<IO: AsyncWrite>(
         &mut self,

@@ -44,6 +44,11 @@ impl Style {
         self.paint("31", text)
     }
 
+    /// What is right.
+    pub(crate) fn green(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
     /// What is hidden.
     pub(crate) fn yellow(self, text: &str) -> String {
         self.paint("33", text)
