@@ -156,8 +156,8 @@ async fn genuine<H: Hsm, S: Store, C: Clock>(
     match link.switch.hsm().verify_mac(rule.key, covered, value).await {
         Ok(Verdict::Right) => Ok(()),
         //= spec/pin-change.md#2.1
-        //# On a link with a MAC key, a request or reversal whose MAC is wrong MUST be answered
-        //# so (63) and MUST NOT reach the switch.
+        //# On a link with a MAC key, a message whose MAC is wrong MUST be answered so (63) and MUST
+        //# NOT reach the switch.
         Ok(Verdict::Wrong) => Err(Reason::MacWrong),
         Err(_) => Err(Reason::HsmUnavailable),
     }
