@@ -142,6 +142,14 @@ fn what_is_hidden_stays_hidden() {
                 seen += 1;
             }
         }
+        // In a wrong dialect a field that is public there may hold any of them.
+        for wrong in ["iso87-ascii", "iso87-ascii-hex", "iso87-bcd", "mastercard"] {
+            let output = pinion(&["decode", "--dialect", wrong, "--json"], &wire);
+            let shown = String::from_utf8_lossy(&output.stdout).to_ascii_uppercase();
+            for secret in &hidden {
+                assert!(!shown.contains(secret), "{name} as {wrong}: {shown}");
+            }
+        }
         let clear = run(&["decode", "--dialect", &dialect, "--clear", "--json"], &wire, 0);
         for secret in &hidden {
             assert!(clear.to_ascii_uppercase().contains(secret), "{name}: {clear}");

@@ -85,7 +85,7 @@ pub fn broken(
         (_, Some(spec)) => spec.name().to_owned(),
         (_, None) => "not in the dialect".into(),
     };
-    let wants = spec.map(wants).unwrap_or_default();
+    let wants = spec.filter(|_| error.rule != Rule::Trailing).map(wants).unwrap_or_default();
     Break { error, name, wants, hints, decodes_as, peek: peek(bytes, &veil, &extent) }
 }
 
