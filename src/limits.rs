@@ -34,7 +34,7 @@ pub const PIN_DIGITS_MAX: usize = 12;
 pub const PIN_TRIES_MAX: u8 = 15;
 /// Wrong PINs an hour the software HSM may be told to allow for one account.
 pub const WRONG_PINS_PER_HOUR_MAX: u32 = 1_000_000;
-/// Longest deadline of a request. Past it the caller has an answer, whatever became of the work.
+/// Longest deadline of a request. Past it its work is not started; what is under way is still answered.
 pub const REQUEST_MS_MAX: u64 = 60_000;
 /// Longest silence a connection may be allowed before it is closed.
 pub const IDLE_SECONDS_MAX: u64 = 86_400;

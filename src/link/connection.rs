@@ -59,7 +59,10 @@ pub(super) async fn run<IO, H, S, C>(
             work.shrink();
         }
         loop {
-            let read = match wire.poll_read(Pin::new(&mut io), cx) {
+            // A peer that sends faster than we answer waits: what it sends is not gathered here.
+            let full = held && !work.has_room();
+            let read = if full { Poll::Pending } else { wire.poll_read(Pin::new(&mut io), cx) };
+            let read = match read {
                 Poll::Ready(Ok(read)) => read,
                 Poll::Ready(Err(_)) => return Poll::Ready(Closed::Quietly),
                 Poll::Pending => false,

@@ -10,6 +10,7 @@ use clap::Args;
 
 use crate::cli::serve::{Node, Running};
 use crate::cli::{Failure, boot};
+use crate::ops::harden::harden;
 use crate::ops::metrics::Metrics;
 use crate::ops::telemetry;
 use crate::sim::world::World;
@@ -42,6 +43,9 @@ impl Demo {
         // A demo that goes on from an earlier run finds its cards changed: the tour would not get its answers.
         let fresh = !config.store.directory.exists();
         let _log = telemetry::init(&config.log).context("log")?;
+        if let Err(error) = harden() {
+            tracing::warn!(%error, "core files cannot be switched off");
+        }
         let metrics = Metrics::install().context("metrics")?;
         let clock = boot::clock();
         let world = World::embedded().context("demo world")?;
