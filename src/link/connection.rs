@@ -93,7 +93,8 @@ pub(super) async fn run<IO, H, S, C>(
             if wire.finished(work.is_empty()) {
                 return Poll::Ready(broken);
             }
-            if !read && !(held && work.has_room()) {
+            let more_held = held && work.has_room();
+            if !read && !more_held {
                 return Poll::Pending;
             }
         }

@@ -121,7 +121,8 @@ pub(super) async fn serve<H: Hsm, S: Store, C: Clock>(link: &Link<H, S, C>, job:
         //= spec/pin-change.md#2.3
         //# On such a link the answer to a request or reversal MUST carry a MAC, and an answer that
         //# cannot be given one MUST NOT be sent.
-        done.sealed = seal(link, &settings, rule, &done).await;
+        let seal = AssertUnwindSafe(seal(link, &settings, rule, &done));
+        done.sealed = seal.catch_unwind().await.unwrap_or(None);
         done.unsealable = done.sealed.is_none();
     }
     done
@@ -160,8 +161,8 @@ async fn genuine<H: Hsm, S: Store, C: Clock>(
     match link.switch.hsm().verify_mac(rule.key, covered, value).await {
         Ok(Verdict::Right) => Ok(()),
         //= spec/pin-change.md#2.1
-        //# On a link with a MAC key, a request or reversal whose MAC is wrong MUST be answered
-        //# so (63) and MUST NOT reach the switch.
+        //# On a link with a MAC key, a message whose MAC is wrong MUST be answered so (63) and MUST
+        //# NOT reach the switch.
         Ok(Verdict::Wrong) => Err(Reason::MacWrong),
         Err(_) => Err(Reason::HsmUnavailable),
     }
@@ -259,3 +260,6 @@ impl Done {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

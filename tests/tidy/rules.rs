@@ -1,6 +1,7 @@
 //! Rules quoted in code: `//= FILE#N` and `//# words` must stand in FILE as rule N, and every rule must be quoted.
 //!
-//! **Never here:** whether the code keeps the rule; that is for the tests of the code. Where next: `spec/pin-change.md`.
+//! **Never here:** whether the code keeps the rule; that is for the tests of the code. Where next:
+//! `spec/pin-change.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -101,11 +101,12 @@ impl Decode {
                 Piece::Poll => put("poll: a frame without a message\n\n").map(|()| true)?,
                 Piece::Broken { reason, left } => {
                     let error = json!({"frame": reason, "bytes": left});
-                    put(&if self.json {
+                    let text = if self.json {
                         format!("{}\n", json!({"error": error}))
                     } else {
                         format!("{reason}; {left} bytes are not explained\n")
-                    })?;
+                    };
+                    put(&text)?;
                     false
                 }
             };

@@ -36,9 +36,7 @@ impl Demo {
         };
         let data = match &self.data {
             Some(directory) => Data::Kept(directory.clone()),
-            None => Data::Temporary(
-                std::env::temp_dir().join(format!("pinion-demo-{}", std::process::id())),
-            ),
+            None => Data::fresh()?,
         };
         let config = world::configuration(port_base, data.path())?;
         // A demo that goes on from an earlier run finds its cards changed: the tour would not get its answers.
@@ -57,10 +55,8 @@ impl Demo {
         let runtime = node.runtime()?;
         runtime.block_on(async {
             let mut running = Running::start(node)?;
-            let toured = match fresh {
-                true => tour::run(&tour_config, &world, clock).await,
-                false => Ok(true),
-            };
+            let toured =
+                if fresh { tour::run(&tour_config, &world, clock).await } else { Ok(true) };
             if self.exit {
                 running.drain().await;
                 return match toured {
@@ -89,6 +85,17 @@ enum Data {
 }
 
 impl Data {
+    /// A new directory. What an earlier process of the same number left behind is removed.
+    fn fresh() -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join(format!("pinion-demo-{}", std::process::id()));
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| path.display().to_string())
+            }
+            _ => Ok(Self::Temporary(path)),
+        }
+    }
+
     fn path(&self) -> &Path {
         match self {
             Self::Kept(path) | Self::Temporary(path) => path,

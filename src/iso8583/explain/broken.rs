@@ -62,7 +62,7 @@ pub fn broken(
     let message = Message::partial(dialect, bytes, layout);
     let spec = dialect.field(error.field);
     let extent = extent(&message, spec, error);
-    let others = others(dialect, bytes, message.present().len());
+    let others = others(dialect, bytes, message.present().len(), error.offset);
     let later = later(dialect, bytes);
     let mut veil = vec![false; bytes.len()];
     if !clear {
@@ -85,7 +85,7 @@ pub fn broken(
         (_, Some(spec)) => spec.name().to_owned(),
         (_, None) => "not in the dialect".into(),
     };
-    let wants = spec.map(wants).unwrap_or_default();
+    let wants = spec.filter(|_| error.rule != Rule::Trailing).map(wants).unwrap_or_default();
     Break { error, name, wants, hints, decodes_as, peek: peek(bytes, &veil, &extent) }
 }
 
@@ -226,7 +226,7 @@ struct Other {
     secrets: Vec<Range<usize>>,
 }
 
-fn others(dialect: &Dialect, bytes: &[u8], fields: usize) -> Vec<Other> {
+fn others(dialect: &Dialect, bytes: &[u8], fields: usize, reached: usize) -> Vec<Other> {
     let mut layout = Layout::new();
     let mut found = Vec::new();
     for name in Dialect::builtin_names().filter(|name| *name != dialect.name()) {
@@ -238,7 +238,8 @@ fn others(dialect: &Dialect, bytes: &[u8], fields: usize) -> Vec<Other> {
         let message = Message::partial(&other, bytes, &layout);
         let count = message.present().len();
         // An empty message is whole in any dialect with the same message type.
-        if (whole && count > 0) || count > fields {
+        let further = count > fields && offset > reached && !hex_bitmap(&message);
+        if (whole && count > 0) || further {
             let mut secrets = secrets(&message);
             if !whole {
                 secrets.push(offset..bytes.len());
@@ -275,6 +276,14 @@ fn later_hint(bytes: &[u8], start: usize) -> String {
         _ => "cut off what stands before it, or name it with --framed --framing",
     };
     format!("the message starts at byte {start}: {try_this}")
+}
+
+/// Whether a bitmap that should be binary is made of hexadecimal characters: chance hardly ever does that.
+fn hex_bitmap(message: &Message<'_>) -> bool {
+    let wire = message.bitmap_wire();
+    message.dialect().bitmap_form().bytes() == 8
+        && !wire.is_empty()
+        && wire.iter().all(u8::is_ascii_hexdigit)
 }
 
 /// The rule of a field in words: `12 digits`, `up to 19 digits after a length of 2 digits`.
@@ -319,6 +328,11 @@ fn hints(
     }
     if !whole.is_empty() {
         return hints;
+    }
+    if hex_bitmap(message) {
+        hints.push(
+            "the bitmap is made of hexadecimal characters: try a dialect with hex bitmaps".into(),
+        );
     }
     match error.rule {
         Rule::Mti => hints.extend(start_hint(bytes, message.dialect())),

@@ -118,7 +118,12 @@ pub(super) fn response(dialect: &Dialect, code: &str) -> String {
     let mut here: Vec<String> = Vec::new();
     for (key, item) in dialect.section("responses").into_iter().flat_map(Item::entries) {
         if item.as_str() == Some(code) && !key.starts_with("approved_") {
-            here.push(key.replace('_', " ").replace("pin", "PIN").replace("hsm", "HSM"));
+            here.push(
+                key.replace('_', " ")
+                    .replace("pin", "PIN")
+                    .replace("hsm", "HSM")
+                    .replace("mac ", "MAC "),
+            );
         }
     }
     let here = here.join(" or ");
@@ -167,7 +172,7 @@ fn moment(text: &str) -> String {
     }
 }
 
-/// hhmmss in 1987, `YYMMDDhhmmss` in 1993, with the century in 2003.
+/// `hhmmss` in 1987, `YYMMDDhhmmss` in 1993, with the century in 2003.
 fn local(text: &str) -> String {
     let split = match text.len() {
         6 => return time(text),

@@ -31,7 +31,7 @@ use line::{Exchange, Line};
 use steps::{Ask, CHAPTERS, Step};
 
 /// Fields of a request that are worth a line.
-const SENT: [&str; 9] = ["2", "3", "11", "52", "53", "70", "90", "125", "128"];
+const SENT: [&str; 10] = ["2", "3", "11", "52", "53", "64", "70", "90", "125", "128"];
 
 /// What became of one step.
 struct Result {
@@ -125,7 +125,8 @@ impl Tour<'_> {
             None => self.style.green("as expected"),
             Some(wrong) => self.style.red(&format!("NOT AS EXPECTED: {wrong}")),
         };
-        let _ = writeln!(out, "      {}  {verdict}", millis(result.took));
+        let gap = if out.is_empty() { format!("    {what} · {link}") } else { String::new() };
+        let _ = writeln!(out, "{gap}  · {} · {verdict}", millis(result.took));
         self.results.push(result);
         say(&out)
     }
@@ -198,7 +199,7 @@ impl Tour<'_> {
         let fields = fields.collect::<Vec<_>>().join("  ");
         let route = self.route(step);
         let mti = |message: &Message<'_>| String::from_utf8_lossy(&message.mti()).into_owned();
-        let head = format!("    {} · {} {}", step.what, line.name, line.address);
+        let head = format!("    {} · {} {} → {route}", step.what, line.name, line.address);
         let _ = writeln!(out, "{head}");
         let _ = writeln!(out, "      in   {}  {fields}", mti(&sent));
         let mut layout = Layout::new();
@@ -206,8 +207,7 @@ impl Tour<'_> {
         let code = answer.text(39).and_then(|text| text.as_str().map(str::to_owned));
         let code = code.context("the answer has no DE 39")?;
         let meaning = explain::response_code(&line.dialect, &code);
-        let _ = writeln!(out, "      {route}");
-        let _ = writeln!(out, "      out  {}  39 {code} {meaning}", mti(&answer));
+        let _ = write!(out, "      out  {}  39 {code} {meaning}", mti(&answer));
         check(&sent, &answer, line)?;
         Ok(code)
     }
@@ -215,15 +215,15 @@ impl Tour<'_> {
     /// Where the switch takes it: the wire does not say, its configuration does.
     fn route(&self, step: &Step) -> String {
         if let Ask::Echo = step.ask {
-            return "to   the link itself".into();
+            return "the link itself".into();
         }
-        let covers = |product: &&Product| step.pan.starts_with(product.bin.as_str().as_bytes());
+        let covers = |product: &&Product| step.pan.starts_with(product.bin.as_bytes());
         match self.config.products.iter().find(covers) {
             Some(product) => match product.route {
-                Route::Cms => format!("to   CMS, product {}", product.name),
-                Route::Postilion => format!("to   Postilion, product {}", product.name),
+                Route::Cms => format!("CMS, product {}", product.name),
+                Route::Postilion => format!("Postilion, product {}", product.name),
             },
-            None => "to   nowhere: no product".into(),
+            None => "nowhere: no product".into(),
         }
     }
 
