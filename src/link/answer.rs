@@ -200,11 +200,20 @@ impl Wire {
         let network = map.class(message.mti()) == Class::Network;
         let refused =
             |reason| Work::Answer { code: settings.codes.of(reason), declined: Some(reason) };
+        let mut event = None;
         let work = match asked {
-            Asked::Session(event) => match self.session.step(arrived, event) {
-                Action::Accept => Work::Answer { code: settings.codes.network(), declined: None },
-                _ => refused(Reason::Unavailable),
-            },
+            Asked::Session(asked) => {
+                // With a MAC to check it takes effect with its answer.
+                let unproven = settings.mac.is_some() && message.mac().is_some();
+                event = Some(asked).filter(|_| unproven && !self.draining);
+                let step = if event.is_some() { Event::Echo } else { asked };
+                match self.session.step(arrived, step) {
+                    Action::Accept => {
+                        Work::Answer { code: settings.codes.network(), declined: None }
+                    }
+                    _ => refused(Reason::Unavailable),
+                }
+            }
             Asked::Switch(request) => match self.session.step(arrived, Event::Request) {
                 Action::Serve if link.has_room(settings) => Work::Ask(request),
                 //= spec/pin-change.md#3.3
@@ -239,11 +248,15 @@ impl Wire {
         let mut stages = Stages::start(arrived);
         stages.end(Stage::Decode, link.switch.clock().now());
         let reply = Reply::to(&message, frame.clone(), header, &map.echo_fields, also);
-        Ok(Some(Job { reply, work, mac, network, place: InFlight::enter(link), arrived, stages }))
+        let place = InFlight::enter(link);
+        Ok(Some(Job { reply, work, mac, network, event, place, arrived, stages }))
     }
 
     /// Appends a finished answer to what will be written.
     pub(super) fn answer<H: Hsm, S: Store, C: Clock>(&mut self, link: &Link<H, S, C>, done: Done) {
+        if let Some(event) = done.event() {
+            let _ = self.session.step(link.switch.clock().now(), event);
+        }
         let settings = &*self.settings;
         let mark = self.codec.begin(&mut self.output, Some(done.reply.header()));
         let written = if let Some(message) = &done.sealed {

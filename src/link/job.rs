@@ -16,6 +16,7 @@ use crate::link::codes::Code;
 use crate::link::listener::{InFlight, Link};
 use crate::link::meters::Finished;
 use crate::link::reply::Reply;
+use crate::link::session::Event;
 use crate::link::settings::{MacRule, Settings};
 use crate::route::Route;
 use crate::switch::{Answer, Stage, Stages};
@@ -26,6 +27,8 @@ pub(super) struct Job<'a> {
     pub(super) work: Work,
     pub(super) mac: Option<ReceivedMac>,
     pub(super) network: bool,
+    /// What an accepted network message does to the session, where its MAC has to be checked first.
+    pub(super) event: Option<Event>,
     /// Held until the answer is there.
     pub(super) place: InFlight<'a>,
     pub(super) arrived: Now,
@@ -64,6 +67,7 @@ pub(super) struct Done {
     pub(super) sealed: Option<BytesMut>,
     /// The link wants a MAC and the HSM made none: no answer leaves, since the peer would refuse it anyway.
     pub(super) unsealable: bool,
+    event: Option<Event>,
     asked: Option<(Operation, TransactionKey, Tag)>,
     route: Option<Route>,
     declined: Option<Reason>,
@@ -81,6 +85,7 @@ pub(super) async fn serve<H: Hsm, S: Store, C: Clock>(link: &Link<H, S, C>, job:
         code: settings.codes.of(Reason::SystemError),
         sealed: None,
         unsealable: false,
+        event: job.event,
         asked: None,
         route: None,
         declined: None,
@@ -181,6 +186,11 @@ async fn seal<H: Hsm, S: Store, C: Clock>(
 }
 
 impl Done {
+    /// What is still to be done to the session, now that the message has proved genuine.
+    pub(super) fn event(&self) -> Option<Event> {
+        self.event.filter(|_| self.declined.is_none())
+    }
+
     fn take(&mut self, settings: &Settings, operation: Operation, answer: Result<Answer, Reason>) {
         match answer {
             Ok(answer) => {

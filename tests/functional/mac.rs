@@ -112,6 +112,30 @@ fn network_messages_may_do_without() {
     assert!(!answer.fields.contains_key(&64) && !answer.fields.contains_key(&128));
 }
 
+/// One that has a wrong MAC is refused, and signs nobody on or off.
+#[test]
+fn network_messages_with_a_wrong_mac_change_nothing() {
+    let mut links = world_links();
+    links[1] = links[1].clone().with("require_sign_on = true");
+    let node = Place::new(links).start();
+    let mut link = node.connect("acquirer-1");
+    let network = |code: &str| {
+        Message::new("0800").with(7, "1122051500").with(11, trace(&ISO87_BCD)).with(70, code)
+    };
+    let forged = |code: &str| ISO87_BCD.encode(&network(code).with(128, [1; 8]));
+    let verify = || ACQUIRER.verify(PLAIN, "1234");
+    for code in ["001", "301"] {
+        assert_eq!(ask(&mut link, &forged(code)).code(), "63", "{code}");
+    }
+    assert_eq!(link.code(&verify()), "91", "the forged sign-on signed nobody on");
+    assert_eq!(link.code(&network("001")), "00");
+    assert_eq!(link.code(&verify()), "00");
+    assert_eq!(ask(&mut link, &forged("002")).code(), "63");
+    assert_eq!(link.code(&verify()), "00", "the forged sign-off signed nobody off");
+    assert_eq!(link.code(&network("002")), "00");
+    assert_eq!(link.code(&verify()), "91");
+}
+
 /// Four bytes that count, where the peer sends no more: the rest of the field is zero.
 #[test]
 fn shortened_macs() {
