@@ -130,6 +130,8 @@ fn nothing_secret_is_written_whatever_is_asked() {
     node.start();
     node.stop();
 
+    let told = node.output().lines().filter(|line| line.contains("answered")).count();
+    assert!(15 < told, "the log is silent: {told} answers");
     commands(&node, &pan);
     at_rest(&node);
 }

@@ -86,7 +86,8 @@ impl Secrets {
 fn hidden_number(word: &str, numbers: &HashSet<String>) -> bool {
     let lengths = [16, 19];
     let starts = word.char_indices().map(|(at, _)| at);
-    let mut candidates = starts.flat_map(|at| lengths.iter().filter_map(move |n| word.get(at..at + n)));
+    let mut candidates =
+        starts.flat_map(|at| lengths.iter().filter_map(move |n| word.get(at..at + n)));
     candidates.any(|digits| digits.bytes().all(|b| b.is_ascii_digit()) && numbers.contains(digits))
 }
 
@@ -119,7 +120,9 @@ fn shows_too_much(line: &str) -> bool {
     let bytes = line.as_bytes();
     (0..bytes.len()).any(|at| {
         let edge = |here: usize| bytes.get(here).is_some_and(u8::is_ascii_digit);
-        let run = |digits: &mut dyn Iterator<Item = &u8>| digits.take_while(|b| b.is_ascii_digit()).count();
+        let run = |digits: &mut dyn Iterator<Item = &u8>| {
+            digits.take_while(|b| b.is_ascii_digit()).count()
+        };
         bytes[at] == b'*'
             && ((at.checked_sub(1).is_some_and(edge) && 6 < run(&mut bytes[..at].iter().rev()))
                 || (edge(at + 1) && 4 < run(&mut bytes[at + 1..].iter())))
