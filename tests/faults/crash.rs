@@ -154,13 +154,13 @@ fn thirty_kills_under_load_lose_nothing_acknowledged() {
                 .chunks_mut(part)
                 .map(|part| scope.spawn(|| load(node, part, false)))
                 .collect();
-            let guesses = scope.spawn(|| guess(node, &mut guessed, round * 2));
+            let attempts = scope.spawn(|| guess(node, &mut guessed, round * 2));
             let_pass(span);
             node.signal(Signal::KILL);
             for load in loads {
                 acknowledged += load.join().expect("a load without refusals");
             }
-            guesses.join().expect("guesses");
+            attempts.join().expect("guesses");
         });
         node.kill();
         doubted += cards.iter().filter(|card| card.doubt.is_some()).count();
