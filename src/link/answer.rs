@@ -81,6 +81,8 @@ impl Wire {
             }
         }
         match self.session.step(now, Event::Tick) {
+            // We are the ones who do not read: its rest may wait in the socket.
+            Action::CloseHalfFrame if ANSWER_BYTES_MAX <= self.output.len() => Ok(()),
             Action::CloseHalfFrame => Err(Closed::Because(Rejected::HalfFrame)),
             Action::CloseIdle => Err(Closed::Quietly),
             Action::Accept | Action::Refuse | Action::Serve | Action::Wait => Ok(()),

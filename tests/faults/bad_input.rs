@@ -131,7 +131,7 @@ fn what_can_be_answered_is_answered_30_and_the_rest_is_closed_and_counted() {
             assert_eq!(got, came, "{name}");
         }
     });
-    for why in ["unreadable", "unexpected", "too_long", "foreign"] {
+    for why in ["unreadable", "unexpected", "too_long"] {
         let count = node.metric("pinion_frames_rejected_total", &["atm-1", why]);
         assert!(0 < count, "{why} is not counted");
     }

@@ -36,7 +36,9 @@ fn fill(node: &Node, ledger: &mut Ledger, rounds: usize) {
             .collect();
         let codes = client.codes(&requests);
         assert!(codes.iter().all(|code| code == "00"), "{codes:?}");
-        ledger.iter_mut().for_each(|(_, pin)| *pin = 1 - *pin);
+        for (_, pin) in ledger.iter_mut() {
+            *pin = 1 - *pin;
+        }
     }
 }
 

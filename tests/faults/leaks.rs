@@ -27,44 +27,49 @@ mac = { key = "zak.acquirer" }
 
 /// Requests of every kind about some cards, each with the code of its answer where that is certain.
 fn every_kind(node: &Node) -> Vec<(Message, Option<&'static str>)> {
-    let [a, b, c, d, ..] = &node.pans[..] else { panic!("cards") };
-    let n = || node.number();
-    let first = change(a, PINS[0], PINS[1], n());
-    let undone = change(b, PINS[0], PINS[1], n());
+    let [first_card, second, guessed, other, ..] = &node.pans[..] else { panic!("cards") };
+    let next = || node.number();
+    let first = change(first_card, PINS[0], PINS[1], next());
+    let undone = change(second, PINS[0], PINS[1], next());
     let unknown = "5413340999999990";
     let mut requests = vec![
         (first.clone(), Some("00")),
         (first.clone().under("0101"), Some("00")),
         // The same key for another card.
-        (verify(b, PINS[0], first.stan()).with(37, &first.fields[&37]), Some("94")),
-        (verify(a, PINS[1], n()), Some("00")),
+        (verify(second, PINS[0], first.stan()).with(37, &first.fields[&37]), Some("94")),
+        (verify(first_card, PINS[1], next()), Some("00")),
         (undone.clone(), Some("00")),
-        (reversal(&undone, n()), None),
-        (verify(unknown, WRONG, n()), Some("14")),
-        (change(d, PINS[0], "111111", n()), Some("89")),
-        (change(d, PINS[0], "123456", n()), Some("89")),
-        (change(d, PINS[0], PINS[0], n()), Some("89")),
-        (change(d, PINS[0], "1234567", n()), Some("89")),
+        (reversal(&undone, next()), None),
+        (verify(unknown, WRONG, next()), Some("14")),
+        (change(other, PINS[0], "111111", next()), Some("89")),
+        (change(other, PINS[0], "123456", next()), Some("89")),
+        (change(other, PINS[0], PINS[0], next()), Some("89")),
+        (change(other, PINS[0], "1234567", next()), Some("89")),
         // The block of another card, and one under no key at all.
-        (verify(d, PINS[0], n()).with(52, pin_block(a, PINS[0])), None),
-        (verify(d, PINS[0], n()).with(52, [0x5A; 8]), None),
-        (verify(d, PINS[0], n()).with(52, [0; 8]), None),
-        (verify(d, PINS[0], n()).without(2).with(35, format!("{d}=49122010000012300000")), None),
-        (verify(d, PINS[0], n()).with(35, format!("{d}X4912")), Some("30")),
-        (verify(d, PINS[0], n()).with(4, "12X456789012"), Some("30")),
-        (verify(d, PINS[0], n()).with(3, "010000"), Some("12")),
-        (verify(d, PINS[0], n()).under("0200"), None),
-        (unblock(d, n()), Some("00")),
-        (network("001", n()), Some("00")),
-        (network("301", n()), Some("00")),
-        (network("999", n()), None),
-        (network("002", n()), Some("00")),
+        (verify(other, PINS[0], next()).with(52, pin_block(first_card, PINS[0])), None),
+        (verify(other, PINS[0], next()).with(52, [0x5A; 8]), None),
+        (verify(other, PINS[0], next()).with(52, [0; 8]), None),
+        (
+            verify(other, PINS[0], next())
+                .without(2)
+                .with(35, format!("{other}=49122010000012300000")),
+            None,
+        ),
+        (verify(other, PINS[0], next()).with(35, format!("{other}X4912")), Some("30")),
+        (verify(other, PINS[0], next()).with(4, "12X456789012"), Some("30")),
+        (verify(other, PINS[0], next()).with(3, "010000"), Some("12")),
+        (verify(other, PINS[0], next()).under("0200"), None),
+        (unblock(other, next()), Some("00")),
+        (network("001", next()), Some("00")),
+        (network("301", next()), Some("00")),
+        (network("999", next()), None),
+        (network("002", next()), Some("00")),
     ];
     for _ in 0..4 {
-        requests.push((verify(c, WRONG, n()), None));
+        requests.push((verify(guessed, WRONG, next()), None));
     }
-    requests.push((verify(c, WRONG, n()), Some("75")));
-    requests.push((unblock(c, n()), Some("00")));
+    requests.push((verify(guessed, WRONG, next()), Some("75")));
+    requests.push((unblock(guessed, next()), Some("00")));
     requests
 }
 
@@ -130,6 +135,8 @@ fn nothing_secret_is_written_whatever_is_asked() {
     node.start();
     node.stop();
 
+    let told = node.output().lines().filter(|line| line.contains("answered")).count();
+    assert!(15 < told, "the log is silent: {told} answers");
     commands(&node, &pan);
     at_rest(&node);
 }

@@ -6,6 +6,7 @@
 //! **Never here:** a private item of the crate, a wait without an end.
 
 #![forbid(unsafe_code)]
+#![expect(clippy::expect_used, reason = "tests: what cannot be had fails them")]
 
 mod bad_input;
 mod crash;

@@ -71,7 +71,7 @@ impl Secrets {
                     add("a PIN");
                 }
             }
-            if numbers.iter().any(|number| line.contains("[") && in_list(line, number)) {
+            if numbers.iter().any(|number| line.contains('[') && in_list(line, number)) {
                 add("a card number as a list of bytes");
             }
             if shows_too_much(line) {
