@@ -123,11 +123,10 @@ impl Deck {
             layout: Layout::new(),
             message: BytesMut::new(),
         };
-        let (stan, rrn) = (Numeral { bytes: 0, zero: 0, packed: false }, Numeral {
-            bytes: 0,
-            zero: 0,
-            packed: false,
-        });
+        let (stan, rrn) = (
+            Numeral { bytes: 0, zero: 0, packed: false },
+            Numeral { bytes: 0, zero: 0, packed: false },
+        );
         let mut deck = Self { frames: Vec::new(), cards: Vec::new(), stan, rrn };
         deck.cards.reserve_exact(cards.len());
         for card in cards {

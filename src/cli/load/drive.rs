@@ -193,11 +193,7 @@ impl<'a> Drive<'a> {
     }
 
     /// Writes what waits, sleeps until something comes, reads it.
-    fn turn(
-        &mut self,
-        wait: Duration,
-        tell: &mut impl FnMut(Now, Answered),
-    ) -> anyhow::Result<()> {
+    fn turn(&mut self, wait: Duration, tell: &mut impl FnMut(Now, Answered)) -> anyhow::Result<()> {
         self.polled.clear();
         let streams = self.streams;
         for (stream, line) in streams.iter().zip(&mut self.lines) {
