@@ -3,7 +3,6 @@
 //! `cargo bench --bench store -- [closed|rate|load] [N]`. Latencies are counted from the moment a commit should have
 //! begun, so that a stall is seen by everybody it delayed (coordinated omission). `benches/BENCHMARKS.md` tells how to
 //! read the numbers. **Never here:** a claim; only numbers of this machine.
-#![expect(missing_docs, reason = "a bench has no API")]
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 #![expect(clippy::disallowed_methods, reason = "it measures real time")]
 #![expect(clippy::unwrap_used, reason = "a bench that fails has no better way to say so")]
@@ -149,18 +148,18 @@ fn tell(what: &str, count: u64, took: Duration, latency: &Histogram<u64>) {
 
 /// `width` changes at a time, each begun when one ended.
 fn closed(width: u64, count: u64) {
-    let dir = tempfile::tempdir_in(".").unwrap();
+    let dir = tempfile::tempdir_in("target").unwrap();
     let mut store = open(dir.path());
     fill(&mut store, 100_000);
     let (store, clock, hasher) = (Arc::new(store), SystemClock::start(), vault());
     let begun = Instant::now();
-    let mut all = Histogram::<u64>::new(3).unwrap();
+    let mut all = histogram();
     runtime().block_on(async {
         let tasks: Vec<_> = (0..width)
             .map(|task| {
                 let (store, hasher) = (Arc::clone(&store), Arc::clone(&hasher));
                 tokio::spawn(async move {
-                    let mut latency = Histogram::<u64>::new(3).unwrap();
+                    let mut latency = histogram();
                     for number in (task..count).step_by(usize::try_from(width).unwrap()) {
                         let hash = hasher.pan_hash(&pan(number % 100_000));
                         let begun = Instant::now();
@@ -180,7 +179,7 @@ fn closed(width: u64, count: u64) {
 
 /// Changes begun by the clock, whether or not earlier ones ended.
 fn rate(per_second: u64, seconds: u64) {
-    let dir = tempfile::tempdir_in(".").unwrap();
+    let dir = tempfile::tempdir_in("target").unwrap();
     let mut store = open(dir.path());
     fill(&mut store, 100_000);
     let (store, clock, hasher) = (Arc::new(store), SystemClock::start(), vault());
@@ -189,7 +188,7 @@ fn rate(per_second: u64, seconds: u64) {
     let latency = runtime().block_on(async {
         let (done, mut answers) = tokio::sync::mpsc::channel(65_536);
         let sums = tokio::spawn(async move {
-            let mut latency = Histogram::<u64>::new(3).unwrap();
+            let mut latency = histogram();
             while let Some(took) = answers.recv().await {
                 latency.saturating_record(micros(took));
             }
@@ -222,7 +221,7 @@ fn rate(per_second: u64, seconds: u64) {
 
 /// Many cards: writing them, opening again, memory.
 fn load(cards: u64) {
-    let dir = tempfile::tempdir_in(".").unwrap();
+    let dir = tempfile::tempdir_in("target").unwrap();
     let mut store = open(dir.path());
     let begun = Instant::now();
     fill(&mut store, cards);
@@ -243,6 +242,11 @@ fn resident_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
     line.and_then(|l| l.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0) / 1024
+}
+
+/// Microseconds, up to a minute.
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_max(60_000_000, 3).unwrap()
 }
 
 fn micros(took: Duration) -> u64 {

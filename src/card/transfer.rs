@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 
@@ -49,7 +49,7 @@ impl Form {
 #[error("{file}:{line}: {column}: {why}", file = file.display())]
 pub struct ImportError {
     /// The file.
-    pub file: PathBuf,
+    pub file: Box<Path>,
     /// The line, 0 where the whole file is meant.
     pub line: u64,
     /// The column or member.
@@ -64,7 +64,7 @@ pub struct ImportError {
 pub enum Why {
     /// The store refused the card.
     #[error("{0} (card {1})")]
-    Bulk(BulkError, Box<str>),
+    Bulk(Box<BulkError>, Box<str>),
     /// The file cannot be opened.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -85,6 +85,11 @@ pub enum Why {
     Vault(#[from] VaultError),
 }
 
+/// Makes the reference of a card of this product and number from its PIN, if there is one (the HSM's job). An error
+/// refuses the card.
+pub type MakeReference<'a> =
+    dyn FnMut(&Product, &Pan, Option<&str>) -> Result<Reference, &'static str> + 'a;
+
 /// What an import needs from outside.
 pub struct Import<'a> {
     /// Hashes and seals numbers.
@@ -95,8 +100,7 @@ pub struct Import<'a> {
     pub replace: bool,
     /// Makes the reference of a card whose row has none that can be stored: from the row's `pin_for_tests`, if it has
     /// one (the HSM's job). An error refuses the row.
-    pub reference:
-        &'a mut dyn FnMut(&Product, &Pan, Option<&str>) -> Result<Reference, &'static str>,
+    pub reference: &'a mut MakeReference<'a>,
     /// Called after each card with how many are done, checked first and then written.
     pub progress: &'a mut dyn FnMut(u64),
 }
@@ -113,7 +117,7 @@ pub fn import(
     let mut seen: HashSet<(PanHash, u16)> = HashSet::new();
     let mut done = 0;
     each_row(path, |line, row| {
-        let fail = |(column, why)| ImportError { file: path.to_owned(), line, column, why };
+        let fail = |(column, why)| ImportError { file: path.into(), line, column, why };
         let pan = row.pan().map_err(fail)?;
         let card = row.card(&pan, by).map_err(fail)?;
         if !seen.insert((card.pan_hash, card.sequence)) {
@@ -121,25 +125,25 @@ pub fn import(
         }
         store
             .check_new(&card, by.replace)
-            .map_err(|e| fail(("pan", Why::Bulk(e, masked(&pan)))))?;
+            .map_err(|e| fail(("pan", Why::Bulk(e.into(), masked(&pan)))))?;
         done += 1;
         (by.progress)(done);
         Ok(())
     })?;
     drop(seen);
-    let whole = |e| ImportError {
-        file: path.to_owned(),
+    let whole = |e: BulkError| ImportError {
+        file: path.into(),
         line: 0,
         column: "file",
-        why: Why::Bulk(e, "-".into()),
+        why: Why::Bulk(e.into(), "-".into()),
     };
     let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     let mut bulk = store.bulk(&name).map_err(whole)?;
     each_row(path, |line, row| {
-        let fail = |(column, why)| ImportError { file: path.to_owned(), line, column, why };
+        let fail = |(column, why)| ImportError { file: path.into(), line, column, why };
         let pan = row.pan().map_err(fail)?;
         let card = row.card(&pan, by).map_err(fail)?;
-        bulk.put(card, by.replace).map_err(|e| fail(("pan", Why::Bulk(e, masked(&pan)))))?;
+        bulk.put(card, by.replace).map_err(|e| fail(("pan", Why::Bulk(e.into(), masked(&pan)))))?;
         done += 1;
         (by.progress)(done);
         Ok(())
@@ -155,7 +159,7 @@ fn each_row(
     path: &Path,
     mut take: impl FnMut(u64, Row) -> Result<(), ImportError>,
 ) -> Result<(), ImportError> {
-    let fail = |line, why| ImportError { file: path.to_owned(), line, column: "row", why };
+    let fail = |line, why| ImportError { file: path.into(), line, column: "row", why };
     let file = File::open(path).map_err(|e| fail(0, e.into()))?;
     match Form::of(path) {
         Form::Csv => {

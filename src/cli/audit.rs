@@ -4,13 +4,16 @@
 
 use std::io::Write as _;
 
+use anyhow::Context as _;
+
 use crate::card::embedded::EmbeddedStore;
+use crate::cli::Failure;
 use crate::cli::cards::{Place, progress};
 
 /// Check the audit chain.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: pinion audit verify --config pinion.toml")]
-pub struct AuditArgs {
+pub(super) struct AuditArgs {
     #[command(subcommand)]
     command: AuditCommand,
 }
@@ -32,14 +35,14 @@ impl AuditArgs {
     ///
     /// # Errors
     /// What `open` says, or where the chain breaks.
-    pub fn run(
+    pub(super) fn run(
         self,
-        open: impl FnOnce(&Place) -> anyhow::Result<EmbeddedStore>,
-    ) -> anyhow::Result<()> {
+        open: impl FnOnce(&Place) -> Result<EmbeddedStore, Failure>,
+    ) -> Result<(), Failure> {
         let AuditCommand::Verify { place, json } = self.command;
         let store = open(&place)?;
         let (bar, moving) = progress(Some(store.status().last_sequence), "records");
-        let report = store.verify_audit(moving)?;
+        let report = store.verify_audit(moving).context("audit chain")?;
         bar.finish_and_clear();
         let head = hex::encode(report.head);
         let mut out = std::io::stdout().lock();

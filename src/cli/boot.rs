@@ -7,14 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-
 use crate::card::embedded::{EmbeddedStore, StoreOptions};
 use crate::card::product::{Product, Products};
 use crate::cli::Failure;
-use crate::cli::cards::{OpenCards, Place};
 use crate::domain::clock::SystemClock;
-use crate::domain::pan::Pan;
 use crate::domain::pin::{KeyId, Method};
 use crate::domain::request::{LinkId, Tag};
 use crate::domain::vault::Vault;
@@ -154,7 +150,7 @@ pub(crate) fn load_dialect(name: &str) -> Result<Arc<Dialect>, String> {
     if let Some(dialect) = Dialect::builtin(name) {
         return Ok(dialect);
     }
-    if !Path::new(name).extension().is_some_and(|e| e == "toml") {
+    if Path::new(name).extension().is_none_or(|e| e != "toml") {
         let known: Vec<_> = Dialect::builtin_names().collect();
         return Err(format!("no dialect {name:?}: one of {}, or a .toml file", known.join(", ")));
     }
@@ -239,35 +235,4 @@ pub(crate) fn switch(
 /// A clock for the whole process.
 pub(crate) fn clock() -> SystemClock {
     SystemClock::start()
-}
-
-/// Opens the store of a stopped switch, with what makes its cards.
-pub(crate) fn open_cards(place: &Place) -> anyhow::Result<OpenCards> {
-    let (config, hsm) = config_of(place)?;
-    let rules = rules(&config, &hsm)?;
-    let store = open_store(&config, hsm.clone(), clock())?;
-    let (vault, maker): (Arc<dyn Vault>, _) = (hsm.clone(), hsm);
-    let reference = move |product: &Product, pan: &Pan, pin: Option<&str>| {
-        let digits = zeroize::Zeroizing::new(pin.ok_or("no PIN is given")?.as_bytes().to_vec());
-        // The software HSM never waits, so its futures are ready at once.
-        let account = pan.account12();
-        let sealed = maker.encrypt_pin(digits, &account).now_or_never();
-        let sealed = sealed.and_then(Result::ok).ok_or("the PIN is none")?;
-        let made = maker.derive(&sealed, &account, &product.method, &product.rules).now_or_never();
-        made.and_then(Result::ok).ok_or("the product's rules refuse the PIN, or its key is missing")
-    };
-    Ok(OpenCards { store, vault, products: rules.products, reference: Box::new(reference) })
-}
-
-/// Opens the store of a stopped switch.
-pub(crate) fn open_cards_store(place: &Place) -> anyhow::Result<EmbeddedStore> {
-    let (config, hsm) = config_of(place)?;
-    Ok(open_store(&config, hsm, clock())?)
-}
-
-fn config_of(place: &Place) -> anyhow::Result<(Config, Arc<SoftHsm>)> {
-    let Some(path) = &place.config else { anyhow::bail!("give --config") };
-    let config = Config::load(path).map_err(Failure::from)?;
-    let hsm = open_hsm(&config, clock())?;
-    Ok((config, hsm))
 }

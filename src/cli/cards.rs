@@ -12,9 +12,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::card::embedded::EmbeddedStore;
 use crate::card::generate::generate;
-use crate::card::product::{Product, Products};
-use crate::card::transfer::{Form, Import, export, import};
+use crate::card::product::Products;
+use crate::card::transfer::{Form, Import, MakeReference, export, import};
 use crate::card::{CardKey, CardRecord};
+use crate::cli::Failure;
 use crate::domain::pan::Pan;
 use crate::domain::pin::Reference;
 use crate::domain::request::IdentityKind;
@@ -26,7 +27,7 @@ const PROGRESS_STEP: u64 = 1024;
 /// Manage the card store.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: pinion cards import --config pinion.toml cards.csv")]
-pub struct CardsArgs {
+pub(super) struct CardsArgs {
     #[command(subcommand)]
     command: CardsCommand,
 }
@@ -34,7 +35,7 @@ pub struct CardsArgs {
 /// Which store.
 #[derive(Clone, Debug, clap::Args)]
 #[group(required = true, multiple = false)]
-pub struct Place {
+pub(super) struct Place {
     /// Configuration that names the store and its keys.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -125,12 +126,8 @@ enum By {
     PaymentInstrument,
 }
 
-/// Makes a card's reference of a test PIN.
-pub type MakeReference =
-    Box<dyn FnMut(&Product, &Pan, Option<&str>) -> Result<Reference, &'static str>>;
-
 /// An open store and what it needs from outside.
-pub struct OpenCards {
+pub(super) struct OpenCards {
     /// The store.
     pub store: EmbeddedStore,
     /// Hashes and seals numbers.
@@ -138,7 +135,7 @@ pub struct OpenCards {
     /// The configured products.
     pub products: Products,
     /// Makes the reference of a PIN (the HSM's job); an error refuses the card.
-    pub reference: MakeReference,
+    pub reference: Box<MakeReference<'static>>,
 }
 
 impl CardsArgs {
@@ -146,19 +143,22 @@ impl CardsArgs {
     ///
     /// # Errors
     /// What `open` says, or what went wrong with the file or the store.
-    pub fn run(self, open: impl FnOnce(&Place) -> anyhow::Result<OpenCards>) -> anyhow::Result<()> {
+    pub(super) fn run(
+        self,
+        open: impl FnOnce(&Place) -> Result<OpenCards, Failure>,
+    ) -> Result<(), Failure> {
         match self.command {
             CardsCommand::Export { place, output, json } => {
-                run_export(&open(&place)?, output, json)
+                Ok(run_export(&open(&place)?, output, json)?)
             }
             CardsCommand::Generate { place, product, seed, pin, count, json } => {
-                run_generate(open(&place)?, &product, seed, &pin, count, json)
+                Ok(run_generate(open(&place)?, &product, seed, &pin, count, json)?)
             }
             CardsCommand::Import { place, replace, file, json } => {
-                run_import(open(&place)?, replace, &file, json)
+                Ok(run_import(open(&place)?, replace, &file, json)?)
             }
             CardsCommand::Show { place, seq, by, value, json } => {
-                run_show(&open(&place)?, seq, by, value, json)
+                Ok(run_show(&open(&place)?, seq, by, value, json)?)
             }
         }
     }
@@ -170,17 +170,14 @@ fn run_export(cards: &OpenCards, output: Option<PathBuf>, json: bool) -> anyhow:
     let named_json = output.as_deref().is_some_and(|path| Form::of(path) == Form::Json);
     let form = if json || named_json { Form::Json } else { Form::Csv };
     let vault = &*cards.vault;
-    match output {
-        Some(path) => {
-            let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
-            let file = file.with_context(|| format!("{}: not created", path.display()))?;
-            export(&cards.store, vault, form, BufWriter::new(&file), progress)?;
-            file.sync_all()?;
-        }
-        None => {
-            let out = BufWriter::new(std::io::stdout().lock());
-            export(&cards.store, vault, form, out, progress)?;
-        }
+    if let Some(path) = output {
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
+        let file = file.with_context(|| format!("{}: not created", path.display()))?;
+        export(&cards.store, vault, form, BufWriter::new(&file), progress)?;
+        file.sync_all()?;
+    } else {
+        let out = BufWriter::new(std::io::stdout().lock());
+        export(&cards.store, vault, form, out, progress)?;
     }
     bar.finish_and_clear();
     Ok(())
@@ -354,4 +351,34 @@ pub(super) fn progress(total: Option<u64>, what: &'static str) -> (ProgressBar, 
             moving.set_position(done);
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        cards: CardsArgs,
+    }
+
+    #[test]
+    fn the_command_lines_of_the_help_parse() {
+        Line::command().debug_assert();
+        for line in [
+            "cards import --config pinion.toml cards.csv",
+            "cards export --data ./demo --output cards.csv",
+            "cards generate --data ./load --product visa-debit 1000000",
+            "cards show --data ./demo -",
+            "cards show --data ./demo --by card-id 9eefa38e",
+        ] {
+            assert!(Line::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        for line in ["cards import cards.csv", "cards import --data d --config c cards.csv"] {
+            assert!(Line::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
 }

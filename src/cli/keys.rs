@@ -30,7 +30,7 @@ const INPUT_BYTES_MAX: usize = 512;
     pinion keys import zmk.partner --type ZMK --components 3\n  \
     pinion keys import zpk.atm --type ZPK --under zmk.partner --wrapped zpk.hex --kcv 56562A\n  \
     pinion keys list --json")]
-pub struct Keys {
+pub(super) struct Keys {
     /// The sealed key file.
     #[arg(long = "keys", global = true, value_name = "FILE")]
     #[arg(default_value = "pinion-keys.toml")]
@@ -111,7 +111,7 @@ struct Import {
 /// Why a `keys` command was not done.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum KeysError {
+pub(super) enum KeysError {
     /// A component or a wrapped key.
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
@@ -135,7 +135,7 @@ impl From<KeyError> for KeysError {
 impl KeysError {
     /// Exit code of the contract: 64 bad usage, 78 bad configuration, 1 otherwise.
     #[must_use]
-    pub fn exit_code(&self) -> u8 {
+    pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 64,
             Self::File(_) => 78,
@@ -149,7 +149,7 @@ impl Keys {
     ///
     /// # Errors
     /// [`KeysError`]; nothing was changed then.
-    pub fn run(&self) -> Result<(), KeysError> {
+    pub(super) fn run(&self) -> Result<(), KeysError> {
         match &self.command {
             Command::Init(parts) => self.init(parts),
             Command::Generate(new) => self.generate(new),

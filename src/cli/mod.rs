@@ -13,10 +13,15 @@ mod audit;
 mod boot;
 mod cards;
 mod check;
+mod decode;
 mod demo;
+mod dialects;
+mod encode;
 mod keys;
 mod load;
+mod send;
 mod serve;
+mod stores;
 
 /// An ISO 8583 switch for the moment a cardholder changes a PIN.
 #[derive(Debug, Parser)]
@@ -30,16 +35,24 @@ struct Cli {
 enum Command {
     /// Check the audit chain of a stopped switch's store.
     Audit(audit::AuditArgs),
-    /// Import, export, show and generate cards in the store of a stopped switch.
+    /// Import, export, show and generate cards of a stopped switch's store.
     Cards(cards::CardsArgs),
     /// Validate a configuration without starting; print what it would listen on and connect to.
     Check(check::Check),
+    /// Explain a message: every field with name, value and place, or where and why it breaks.
+    Decode(decode::Decode),
     /// Run the whole switch on loopback with the demo world, and a tour through it.
     Demo(demo::Demo),
-    /// Make, take in and list the keys of the software HSM.
+    /// Make, import and list the keys of the sealed key file.
     Keys(keys::Keys),
     /// Be many ATMs: load at a fixed rate or as fast as answers come, with latency percentiles.
     Load(load::Load),
+    /// Be an ATM: send one request, print the answer.
+    Send(send::Send),
+    /// List the dialects, or print one's field table.
+    Dialects(dialects::Dialects),
+    /// Write a message from the JSON that `decode --json --clear` prints.
+    Encode(encode::Encode),
     /// Run the switch.
     Serve(serve::Serve),
 }
@@ -68,6 +81,12 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Other(error.into())
+    }
+}
+
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
@@ -91,18 +110,20 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let done = match command {
-        Command::Audit(audit) => audit.run(boot::open_cards_store).map_err(Failure::from),
-        Command::Cards(cards) => cards.run(boot::open_cards).map_err(Failure::from),
+        Command::Audit(audit) => audit.run(stores::open_store),
+        Command::Cards(cards) => cards.run(stores::open_cards),
         Command::Check(check) => check.run(),
+        Command::Decode(decode) => decode.run(),
         Command::Demo(demo) => demo.run(),
-        Command::Keys(keys) => match keys.run() {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                eprintln!("pinion: {error}");
-                return ExitCode::from(error.exit_code());
-            }
-        },
+        Command::Keys(keys) => keys.run().map_err(|error| match error.exit_code() {
+            64 => Failure::Usage(error.to_string()),
+            78 => Failure::Config(error.to_string()),
+            _ => Failure::Other(error.into()),
+        }),
         Command::Load(load) => load.run(),
+        Command::Send(send) => send.run(),
+        Command::Dialects(dialects) => dialects.run(),
+        Command::Encode(encode) => encode.run(),
         Command::Serve(serve) => serve.run(),
     };
     match done {

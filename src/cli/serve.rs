@@ -24,6 +24,7 @@ use crate::hsm::soft::SoftHsm;
 use crate::link::{self, Link, Settings};
 use crate::ops::admin::Admin;
 use crate::ops::config::Config;
+use crate::ops::harden::harden;
 use crate::ops::health::{Latch, Readiness};
 use crate::ops::metrics::Metrics;
 use crate::ops::telemetry;
@@ -64,6 +65,9 @@ impl Serve {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let config = Config::load(&self.config)?;
         let _log = telemetry::init(&config.log).context("log")?;
+        if let Err(error) = harden() {
+            tracing::warn!(%error, "core files cannot be switched off");
+        }
         let metrics = Metrics::install().context("metrics")?;
         let clock = boot::clock();
         let hsm = boot::open_hsm(&config, clock)?;
@@ -75,7 +79,7 @@ impl Serve {
         let node = Node { config, file, hsm, switch, links, metrics };
         let runtime = node.runtime()?;
         runtime.block_on(async {
-            let running = Running::start(node).await?;
+            let running = Running::start(node)?;
             running.until_told().await
         })?;
         // Connections are drained; nothing that is left needs to be waited for.
@@ -113,8 +117,8 @@ struct NodeState {
 }
 
 impl Running {
-    /// Binds every port, then serves.
-    pub(crate) async fn start(node: Node) -> Result<Self, Failure> {
+    /// Binds every port, then serves. To be called within the runtime.
+    pub(crate) fn start(node: Node) -> Result<Self, Failure> {
         let Node { config, file, hsm, switch, links, metrics } = node;
         let mut bound = Vec::new();
         for settings in links {
@@ -137,7 +141,7 @@ impl Running {
         state.readiness.open(Latch::Links);
         metrics.spawn_upkeep(UPKEEP);
         tokio::spawn(watch_health(state.clone()));
-        serve_admin(state.clone(), metrics, admin);
+        serve_admin(&state, metrics, admin);
         Ok(Self { node: state, file, drain, serving })
     }
 
@@ -238,7 +242,10 @@ impl NodeState {
         let keys: Vec<_> = self
             .hsm
             .keys()
-            .map(|key| json!({"name": key.name, "type": key.key_type.name(), "kcv": hex::encode_upper(key.check_value)}))
+            .map(|key| {
+                let kcv = hex::encode_upper(key.check_value);
+                json!({"name": key.name, "type": key.key_type.name(), "kcv": kcv})
+            })
             .collect();
         json!({
             "node": self.config.node.name,
@@ -261,7 +268,7 @@ impl NodeState {
     }
 }
 
-fn serve_admin(state: Arc<NodeState>, metrics: Metrics, listener: TcpListener) {
+fn serve_admin(state: &Arc<NodeState>, metrics: Metrics, listener: TcpListener) {
     let provider = {
         let state = state.clone();
         Arc::new(move || state.status())

@@ -60,6 +60,7 @@ impl Pan {
     }
 
     /// First six and last four digits, stars between: the most PCI DSS 3.4.1 lets anybody see. At most 19 bytes.
+    #[must_use]
     pub fn masked(&self) -> impl fmt::Display + '_ {
         Masked(self)
     }
@@ -140,7 +141,7 @@ impl fmt::Debug for PanHash {
 
 /// An account number at rest: AES-256-GCM, a nonce of 12 bytes, ciphertext of the 20-byte padded number, tag of 16.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct SealedPan(pub [u8; SealedPan::BYTES]);
+pub struct SealedPan(pub [u8; Self::BYTES]);
 
 impl SealedPan {
     /// Nonce, ciphertext (one length byte, 19 digits zero filled), tag.

@@ -219,6 +219,7 @@ pub struct Trace {
 
 /// Rights of the link or client a request came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "one flag an operation")]
 pub struct Rights {
     /// PIN change.
     pub change: bool,

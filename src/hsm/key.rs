@@ -1,7 +1,7 @@
 //! Keys by name: what each may be used for, its check value, and the rules every key must pass.
 //!
-//! A [`ClearKey`] has passed them: length, odd parity, halves that differ, not published (unless that is allowed). It is
-//! wiped on drop and masked in `Debug`. **Never here:** files (`keyfile`), the local master key (`lmk`), prepared
+//! A [`ClearKey`] has passed them: length, odd parity, halves that differ, not published (unless that is allowed). It
+//! is wiped on drop and masked in `Debug`. **Never here:** files (`keyfile`), the local master key (`lmk`), prepared
 //! schedules (`soft`).
 
 use std::fmt;

@@ -1,7 +1,8 @@
 //! The local master key: 32 random bytes in a file of its own, under which everything else is kept.
 //!
-//! It encrypts nothing itself. Each use has a key of its own, derived by HMAC-SHA-256 over a label (the one-step form of
-//! NIST SP 800-108), so that a PIN never meets a key that seals keys. **Never here:** the sealed key file (`keyfile`).
+//! It encrypts nothing itself. Each use has a key of its own, derived by HMAC-SHA-256 over a label (the one-step form
+//! of NIST SP 800-108), so that a PIN never meets a key that seals keys. **Never here:** the sealed key file
+//! (`keyfile`).
 
 use std::fmt;
 use std::fs::OpenOptions;

@@ -1,7 +1,7 @@
 //! Keys everybody knows: of standards, of vendors' manuals, of this project's demo.
 //!
-//! A switch that meets one in its key file refuses to serve, unless told that it is a test installation. **Never here:**
-//! a key that is not already printed somewhere public.
+//! A switch that meets one in its key file refuses to serve, unless told that it is a test installation. **Never
+//! here:** a key that is not already printed somewhere public.
 
 use subtle::{Choice, ConstantTimeEq};
 

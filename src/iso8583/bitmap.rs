@@ -24,13 +24,17 @@ impl Bitmap {
     /// Whether field `n` is in the set.
     #[must_use]
     pub fn has(&self, n: u8) -> bool {
-        n.checked_sub(1).and_then(|i| self.0.get(usize::from(i))).is_some_and(|bit| *bit)
+        let i = n.wrapping_sub(1);
+        self.word(usize::from(i / 64)) << (i % 64) >> 63 == 1
     }
 
     /// Adds field `n`. Numbers outside 1 to 192 are no fields and change nothing.
     pub fn insert(&mut self, n: u8) {
         if let Some(i) = n.checked_sub(1).filter(|_| n <= FIELD_NUMBER_MAX) {
-            self.0.set(usize::from(i), true);
+            self.set_word(
+                usize::from(i / 64),
+                self.word(usize::from(i / 64)) | 1 << 63 >> (i % 64),
+            );
         }
     }
 
@@ -44,7 +48,10 @@ impl Bitmap {
     /// The highest field in the set.
     #[must_use]
     pub fn last(&self) -> Option<u8> {
-        self.0.last_one().and_then(|i| u8::try_from(i + 1).ok())
+        // Not `last_one`: bitvec 1.1.1 subtracts below zero on an empty set.
+        let word = self.0.data.iter().rposition(|word| *word != 0)?;
+        let last = word * 64 + 64 - self.word(word).trailing_zeros() as usize;
+        u8::try_from(last).ok()
     }
 
     /// How many fields are in the set.
@@ -185,7 +192,6 @@ impl BitmapForm {
                 let mut rest = word;
                 for slot in wire {
                     rest = rest.rotate_left(4);
-                    #[expect(clippy::cast_possible_truncation, reason = "masked to four bits")]
                     let nibble = (rest & 0x0F) as u8;
                     *slot = charset.to_wire(hex_digit(nibble));
                 }
@@ -205,6 +211,7 @@ mod tests {
         assert_eq!((set.len(), set.last()), (7, Some(192)));
         assert!(set.has(64) && !set.has(63) && !set.has(0) && !set.has(193));
         assert!(Bitmap::EMPTY.is_empty());
+        assert_eq!((Bitmap::EMPTY.last(), Bitmap::EMPTY.len()), (None, 0));
     }
 
     #[test]

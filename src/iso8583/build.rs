@@ -1,19 +1,18 @@
 //! Writing a message: fields in ascending order straight into the output buffer, the bitmap at the end.
 //!
 //! Nothing is allocated but what the buffer itself grows by; a builder that is dropped unfinished takes back what it
-//! wrote. **Never here:** padding or cutting a value to make it fit. Where next: `composite` is the reading side of
-//! [`CompositeBuilder`], `mac` closes a message with a MAC.
+//! wrote. **Never here:** padding or cutting a value to make it fit. Where next: `compose` writes
+//! composite fields, `mac` closes a message with a MAC.
 
 use bytes::BytesMut;
 
 use super::bitmap::Bitmap;
-use super::composite::{Ebcdic, Inner};
+use super::compose::CompositeBuilder;
 use super::encoding::{Charset, hex_digit, hex_value};
-use super::field::{
-    Encoding, FieldSpec, Format, Length, PrefixEncoding, Rule, Unit, Wire, characters, field,
-};
+use super::field::{Encoding, FieldSpec, Format, Length, PrefixEncoding, Rule, rule_of};
 use super::message::Message;
 use super::spec::{Dialect, MtiEncoding};
+use super::wire::{Unit, Wire, characters, field};
 
 /// Why a value cannot be written. It never carries the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,12 +69,12 @@ impl<'d, 'o> Builder<'d, 'o> {
     ///
     /// The field is out of order or unknown, or the bytes are not exactly one such field.
     pub fn raw(&mut self, n: u8, wire: &[u8]) -> Result<(), EncodeError> {
-        let failed = |rule| EncodeError { field: n.into(), rule };
-        let spec = self.open(n)?;
-        let len = check_raw(&spec.wire, wire).map_err(failed)?;
-        self.out.extend_from_slice(&wire[..len]);
-        self.close(n);
-        Ok(())
+        self.write(n, |spec, out| {
+            let failed = |rule| EncodeError { field: n.into(), rule };
+            check_raw(&spec.wire, wire).map_err(failed)?;
+            out.extend_from_slice(wire);
+            Ok(())
+        })
     }
 
     /// Copies field `n` of `message` when it has it, without a further check: `message` was decoded by this dialect.
@@ -100,10 +99,7 @@ impl<'d, 'o> Builder<'d, 'o> {
     ///
     /// The field is out of order, unknown or binary, or the text breaks its length or characters.
     pub fn text(&mut self, n: u8, ascii: &[u8]) -> Result<(), EncodeError> {
-        let spec = self.open(n)?;
-        put_text(spec, ascii, self.out)?;
-        self.close(n);
-        Ok(())
+        self.write(n, |spec, out| put_text(spec, ascii, out))
     }
 
     /// Writes a binary field from its bytes.
@@ -112,10 +108,7 @@ impl<'d, 'o> Builder<'d, 'o> {
     ///
     /// The field is out of order, unknown or text, or the bytes break its length.
     pub fn binary(&mut self, n: u8, bytes: &[u8]) -> Result<(), EncodeError> {
-        let spec = self.open(n)?;
-        put_binary(spec, bytes, self.out)?;
-        self.close(n);
-        Ok(())
+        self.write(n, |spec, out| put_binary(spec, bytes, out))
     }
 
     /// Writes a composite field from its sub-fields.
@@ -128,10 +121,27 @@ impl<'d, 'o> Builder<'d, 'o> {
         n: u8,
         fill: impl FnOnce(&mut CompositeBuilder<'_>) -> Result<(), EncodeError>,
     ) -> Result<(), EncodeError> {
+        self.write(n, |spec, out| put_composite(spec, out, fill))
+    }
+
+    /// Writes one field, or nothing of it.
+    fn write(
+        &mut self,
+        n: u8,
+        put: impl FnOnce(&FieldSpec, &mut BytesMut) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
         let spec = self.open(n)?;
-        put_composite(spec, self.out, fill)?;
-        self.close(n);
-        Ok(())
+        let at = self.out.len();
+        match put(spec, self.out) {
+            Ok(()) => {
+                self.close(n);
+                Ok(())
+            }
+            Err(error) => {
+                self.out.truncate(at);
+                Err(error)
+            }
+        }
     }
 
     /// Announces at least `bitmaps` bitmaps even if the fields need fewer.
@@ -210,12 +220,11 @@ impl Drop for Builder<'_, '_> {
 }
 
 /// The bytes of exactly one field.
-fn check_raw(wire: &Wire, bytes: &[u8]) -> Result<usize, Rule> {
+pub(super) fn check_raw(wire: &Wire, bytes: &[u8]) -> Result<(), Rule> {
     match field(wire, bytes) {
-        Ok(([], _)) => Ok(bytes.len()),
+        Ok(([], _)) => Ok(()),
         Ok(_) => Err(Rule::Trailing),
-        Err(nom::Err::Error(rule) | nom::Err::Failure(rule)) => Err(rule),
-        Err(nom::Err::Incomplete(_)) => Err(Rule::Truncated),
+        Err(error) => Err(rule_of(&error)),
     }
 }
 
@@ -330,7 +339,7 @@ fn put_prefix(spec: &FieldSpec, units: usize, out: &mut BytesMut) -> Result<(), 
     }
 }
 
-fn write_count(prefix: PrefixEncoding, count: usize, slots: &mut [u8]) {
+pub(super) fn write_count(prefix: PrefixEncoding, count: usize, slots: &mut [u8]) {
     let mut rest = count;
     for slot in slots.iter_mut().rev() {
         let base = match prefix {
@@ -344,7 +353,7 @@ fn write_count(prefix: PrefixEncoding, count: usize, slots: &mut [u8]) {
         *slot = match prefix {
             PrefixEncoding::Ascii => b'0' + digit,
             PrefixEncoding::Ebcdic => 0xF0 + digit,
-            PrefixEncoding::Bcd => digit / 10 << 4 | digit % 10,
+            PrefixEncoding::Bcd => (digit / 10) << 4 | (digit % 10),
             PrefixEncoding::Binary => digit,
         };
     }
@@ -374,194 +383,4 @@ pub(super) fn put_composite(
             Ok(())
         }
     }
-}
-
-/// Writes the sub-fields of one composite field. Bitmap sub-fields come in ascending order, others as they should stand.
-#[derive(Debug)]
-pub struct CompositeBuilder<'o> {
-    inner: &'o Inner,
-    out: &'o mut BytesMut,
-    bitmap_at: usize,
-    word: u64,
-    last: u32,
-}
-
-impl<'o> CompositeBuilder<'o> {
-    fn new(inner: &'o Inner, out: &'o mut BytesMut) -> Result<Self, EncodeError> {
-        let bitmap_at = out.len();
-        match inner {
-            Inner::Positional(_) => return Err(EncodeError { field: 0, rule: Rule::Kind }),
-            Inner::Bitmap { form, bits, .. } => {
-                out.extend_from_slice(&[0; 16][..form.bytes() * usize::from(*bits) / 64]);
-            }
-            Inner::Tagged { .. } | Inner::Tlv(_) | Inner::DataSets(_) | Inner::Structured => {}
-        }
-        Ok(Self { inner, out, bitmap_at, word: 0, last: 0 })
-    }
-
-    /// Writes a text sub-field from its canonical text.
-    ///
-    /// # Errors
-    ///
-    /// As [`Builder::text`].
-    pub fn text(&mut self, key: u32, ascii: &[u8]) -> Result<(), EncodeError> {
-        match self.inner {
-            Inner::Bitmap { .. } => {
-                let spec = self.open(key)?;
-                put_text(spec, ascii, self.out)
-            }
-            Inner::Tagged { charset, .. } => {
-                let charset = *charset;
-                self.tagged(key, ascii, charset)
-            }
-            _ => Err(EncodeError { field: key, rule: Rule::Kind }),
-        }
-    }
-
-    /// Writes a binary sub-field, BER-TLV tag or data set from its bytes.
-    ///
-    /// # Errors
-    ///
-    /// As [`Builder::binary`].
-    pub fn binary(&mut self, key: u32, bytes: &[u8]) -> Result<(), EncodeError> {
-        let failed = |rule| EncodeError { field: key, rule };
-        match self.inner {
-            Inner::Bitmap { .. } => {
-                let spec = self.open(key)?;
-                put_binary(spec, bytes, self.out)
-            }
-            Inner::Tlv(_) => tlv(self.out, key, bytes).ok_or(failed(Rule::TooLong)),
-            Inner::DataSets(_) => {
-                let id = u8::try_from(key).map_err(|_| failed(Rule::UnknownField))?;
-                let [high, low] =
-                    u16::try_from(bytes.len()).map_err(|_| failed(Rule::TooLong))?.to_be_bytes();
-                self.out.extend_from_slice(&[id, high, low]);
-                self.out.extend_from_slice(bytes);
-                Ok(())
-            }
-            Inner::Tagged { .. } => self.tagged(key, bytes, Ebcdic::No),
-            Inner::Positional(_) | Inner::Structured => Err(failed(Rule::Kind)),
-        }
-    }
-
-    /// Copies a bitmap sub-field as it came, with its length prefix.
-    ///
-    /// # Errors
-    ///
-    /// As [`Builder::raw`].
-    pub fn raw(&mut self, key: u32, wire: &[u8]) -> Result<(), EncodeError> {
-        let failed = |rule| EncodeError { field: key, rule };
-        let spec = self.open(key)?;
-        check_raw(&spec.wire, wire).map_err(failed)?;
-        self.out.extend_from_slice(wire);
-        Ok(())
-    }
-
-    /// Writes a bitmap sub-field that is a composite itself.
-    ///
-    /// # Errors
-    ///
-    /// As [`Builder::composite`].
-    pub fn composite(
-        &mut self,
-        key: u32,
-        fill: impl FnOnce(&mut CompositeBuilder<'_>) -> Result<(), EncodeError>,
-    ) -> Result<(), EncodeError> {
-        let spec = self.open(key)?;
-        put_composite(spec, self.out, fill)
-    }
-
-    /// Writes one key and value of structured data.
-    ///
-    /// # Errors
-    ///
-    /// The field is not structured data, or a part is longer than nine digits can say.
-    pub fn named(&mut self, name: &[u8], value: &[u8]) -> Result<(), EncodeError> {
-        let failed = |rule| EncodeError { field: 0, rule };
-        if !matches!(self.inner, Inner::Structured) {
-            return Err(failed(Rule::Kind));
-        }
-        for part in [name, value] {
-            let digits = part.len().checked_ilog10().unwrap_or(0) + 1;
-            let digits = u8::try_from(digits).ok().filter(|d| *d <= 9);
-            let digits = digits.ok_or(failed(Rule::TooLong))?;
-            self.out.extend_from_slice(&[b'0' + digits]);
-            let at = self.out.len();
-            self.out.extend_from_slice(&[0; 9][..usize::from(digits)]);
-            write_count(PrefixEncoding::Ascii, part.len(), &mut self.out[at..]);
-            self.out.extend_from_slice(part);
-        }
-        Ok(())
-    }
-
-    fn open(&mut self, key: u32) -> Result<&'o FieldSpec, EncodeError> {
-        let failed = |rule| EncodeError { field: key, rule };
-        let Inner::Bitmap { bits, .. } = self.inner else { return Err(failed(Rule::Kind)) };
-        let spec = self.inner.sub(key).ok_or(failed(Rule::UnknownField))?;
-        if key == 0 || key > u32::from(*bits) {
-            return Err(failed(Rule::UnknownField));
-        }
-        if key <= self.last {
-            return Err(failed(Rule::Order));
-        }
-        self.last = key;
-        self.word |= 1 << 63 >> (key - 1);
-        Ok(spec)
-    }
-
-    fn tagged(&mut self, key: u32, value: &[u8], translate: Ebcdic) -> Result<(), EncodeError> {
-        let failed = |rule| EncodeError { field: key, rule };
-        let Inner::Tagged { tag_digits, length_digits, lead, charset, .. } = self.inner else {
-            return Err(failed(Rule::Kind));
-        };
-        let is_lead = key == 0 && *lead > 0 && self.out.len() == self.bitmap_at;
-        if is_lead {
-            if value.len() != usize::from(*lead) {
-                return Err(failed(Rule::WrongLength));
-            }
-        } else {
-            let prefix = match charset {
-                Ebcdic::No => PrefixEncoding::Ascii,
-                Ebcdic::Yes => PrefixEncoding::Ebcdic,
-            };
-            for (digits, number) in [(*tag_digits, key as usize), (*length_digits, value.len())] {
-                if number >= 10_usize.pow(digits.into()) {
-                    return Err(failed(Rule::TooLong));
-                }
-                let at = self.out.len();
-                self.out.extend_from_slice(&[0; 8][..usize::from(digits)]);
-                write_count(prefix, number, &mut self.out[at..]);
-            }
-        }
-        let at = self.out.len();
-        self.out.extend_from_slice(value);
-        for byte in &mut self.out[at..] {
-            *byte = translate.charset().to_wire(*byte);
-        }
-        Ok(())
-    }
-
-    fn close(self) {
-        if let Inner::Bitmap { form, bits, .. } = self.inner {
-            let end = self.bitmap_at + form.bytes() * usize::from(*bits) / 64;
-            if let Some(wire) = self.out.get_mut(self.bitmap_at..end) {
-                form.write(self.word, wire);
-            }
-        }
-    }
-}
-
-/// Appends one BER-TLV element in shortest form.
-fn tlv(out: &mut BytesMut, tag: u32, value: &[u8]) -> Option<()> {
-    let bytes = tag.to_be_bytes();
-    let skip = (tag.leading_zeros() / 8).min(3) as usize;
-    let [high, low] = u16::try_from(value.len()).ok()?.to_be_bytes();
-    out.extend_from_slice(&bytes[skip..]);
-    match (high, low) {
-        (0, 0..=0x7F) => out.extend_from_slice(&[low]),
-        (0, _) => out.extend_from_slice(&[0x81, low]),
-        _ => out.extend_from_slice(&[0x82, high, low]),
-    }
-    out.extend_from_slice(value);
-    Some(())
 }

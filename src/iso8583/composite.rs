@@ -1,11 +1,13 @@
 //! Fields made of fields: positional, bitmap inside, tag and length, BER-TLV, data sets, Postilion's structured data.
 //!
-//! Everything is lazy: decoding a message does not look inside; [`walk`] does when somebody asks. **Never here:** changing
-//! a value; what does not parse stays as it came. Where next: `message` for lookups, `json` for the whole tree.
+//! Everything is lazy: decoding a message does not look inside; [`walk`] does when somebody asks. **Never here:**
+//! changing a value; what does not parse stays as it came. Where next: `message` for lookups, `json` for the whole
+//! tree.
 
 use super::bitmap::BitmapForm;
-use super::encoding::{Charset, Text};
-use super::field::{FieldSpec, Format, Length, Rule, Wire, field};
+use super::encoding::Charset;
+use super::field::{FieldSpec, Format, Rule, rule_of};
+use super::wire::field;
 
 /// How a field is divided.
 #[derive(Clone, Debug)]
@@ -25,7 +27,7 @@ pub enum Inner {
     Tagged {
         /// Digits of a tag.
         tag_digits: u8,
-        /// Digits of a length.
+        /// Digits of a length; 0: what follows a tag is as long as its sub-field says.
         length_digits: u8,
         /// Characters before the first tag, sub-field 0.
         lead: u8,
@@ -205,7 +207,7 @@ type Step<'a> = Result<(Entry<'a>, State<'a>), Rule>;
 fn bit<'a>(inner: &'a Inner, word: u64, input: &'a [u8]) -> Step<'a> {
     let bit = word.leading_zeros();
     let spec = inner.sub(bit + 1).ok_or(Rule::UnknownField)?;
-    let (rest, taken) = field(&spec.wire, input).map_err(rule_of)?;
+    let (rest, taken) = field(&spec.wire, input).map_err(|error| rule_of(&error))?;
     let raw = &input[..input.len() - rest.len()];
     let entry = Entry {
         key: Key::Number(bit + 1),
@@ -215,13 +217,6 @@ fn bit<'a>(inner: &'a Inner, word: u64, input: &'a [u8]) -> Step<'a> {
         units: taken.units,
     };
     Ok((entry, State::Bits { word: word & !(1 << 63 >> bit), rest }))
-}
-
-fn rule_of(error: nom::Err<Rule>) -> Rule {
-    match error {
-        nom::Err::Error(rule) | nom::Err::Failure(rule) => rule,
-        nom::Err::Incomplete(_) => Rule::Truncated,
-    }
 }
 
 fn split(input: &[u8], at: usize) -> Result<(&[u8], &[u8]), Rule> {
@@ -245,7 +240,7 @@ fn lead<'a>(inner: &'a Inner, input: &'a [u8]) -> Step<'a> {
     Ok((entry, State::Rest(rest)))
 }
 
-fn number(digits: &[u8], charset: Charset) -> Option<u32> {
+pub(super) fn number(digits: &[u8], charset: Charset) -> Option<u32> {
     digits.iter().try_fold(0_u32, |sum, byte| {
         let digit = charset.to_latin(*byte).wrapping_sub(b'0');
         (digit <= 9).then(|| sum * 10 + u32::from(digit))
@@ -254,12 +249,25 @@ fn number(digits: &[u8], charset: Charset) -> Option<u32> {
 
 fn tagged<'a>(inner: &'a Inner, digits: (u8, u8), charset: Charset, input: &'a [u8]) -> Step<'a> {
     let (tag, rest) = split(input, usize::from(digits.0))?;
+    if digits.1 == 0 {
+        return tagged_field(inner, number(tag, charset).ok_or(Rule::Characters)?, input, rest);
+    }
     let (length, rest) = split(rest, usize::from(digits.1))?;
     let tag = number(tag, charset).ok_or(Rule::Characters)?;
     let length = number(length, charset).ok_or(Rule::LengthPrefix)?;
     let (value, rest) = split(rest, length as usize)?;
     let raw = &input[..input.len() - rest.len()];
     let entry = Entry { key: Key::Number(tag), spec: inner.sub(tag), raw, value, units: length };
+    Ok((entry, State::Rest(rest)))
+}
+
+/// A tag and a sub-field that knows its own length.
+fn tagged_field<'a>(inner: &'a Inner, tag: u32, input: &'a [u8], content: &'a [u8]) -> Step<'a> {
+    let spec = inner.sub(tag).ok_or(Rule::UnknownField)?;
+    let (rest, taken) = field(&spec.wire, content).map_err(|error| rule_of(&error))?;
+    let raw = &input[..input.len() - rest.len()];
+    let (value, units) = (taken.value, taken.units);
+    let entry = Entry { key: Key::Number(tag), spec: Some(spec), raw, value, units };
     Ok((entry, State::Rest(rest)))
 }
 
@@ -326,116 +334,6 @@ fn counted(input: &[u8]) -> Result<(&[u8], &[u8]), Rule> {
     split(rest, length as usize)
 }
 
-/// A sub-field that somebody asked for.
-#[derive(Clone)]
-pub struct Sub<'a> {
-    pub(super) spec: Option<&'a FieldSpec>,
-    pub(super) content: Content<'a>,
-}
-
-#[derive(Clone)]
-pub(super) enum Content<'a> {
-    /// On the wire as it is.
-    Wire { value: &'a [u8], units: u32 },
-    /// Cut out of its field's text.
-    Cut(Text),
-}
-
-impl Sub<'_> {
-    /// What the dialect knows of it.
-    #[must_use]
-    pub fn spec(&self) -> Option<&FieldSpec> {
-        self.spec
-    }
-
-    /// Its content in wire encoding; of a positional sub-field its text.
-    #[must_use]
-    pub fn value(&self) -> &[u8] {
-        match &self.content {
-            Content::Wire { value, .. } => value,
-            Content::Cut(text) => text,
-        }
-    }
-
-    /// Its canonical text, when it holds text of at most [`super::TEXT_BYTES_MAX`] bytes.
-    #[must_use]
-    pub fn text(&self) -> Option<Text> {
-        match (&self.content, self.spec) {
-            (Content::Cut(text), _) => Some(text.clone()),
-            (Content::Wire { value, units }, Some(spec)) => {
-                let mut text = Text::new();
-                spec.text_into(value, *units, &mut text)?;
-                Some(text)
-            }
-            (Content::Wire { value, .. }, None) => Text::copy_of(value),
-        }
-    }
-
-    /// Its bytes, when it holds bytes: at most [`super::TEXT_BYTES_MAX`], un-hexed.
-    #[must_use]
-    pub fn binary(&self) -> Option<Text> {
-        match (&self.content, self.spec) {
-            (Content::Wire { value, .. }, Some(spec)) => {
-                let mut text = Text::new();
-                spec.binary_into(value, &mut text)?;
-                Some(text)
-            }
-            (Content::Wire { value, .. }, None) => Text::copy_of(value),
-            (Content::Cut(_), _) => None,
-        }
-    }
-}
-
-impl std::fmt::Debug for Sub<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Sub({} bytes)", self.value().len())
-    }
-}
-
-/// Finds the sub-field that `path` leads to.
-pub(super) fn find<'a>(
-    spec: &'a FieldSpec,
-    value: &'a [u8],
-    units: u32,
-    path: &[u32],
-) -> Option<Sub<'a>> {
-    let Some((number, deeper)) = path.split_first() else {
-        return Some(Sub { spec: Some(spec), content: Content::Wire { value, units } });
-    };
-    let inner = spec.inner()?;
-    if let Inner::Positional(subs) = inner {
-        return if deeper.is_empty() { cut(spec, value, units, subs, *number) } else { None };
-    }
-    for entry in walk(inner, value) {
-        let entry = entry.ok()?;
-        if entry.key.number() != Some(*number) {
-            continue;
-        }
-        return match (inner, entry.spec, deeper) {
-            (_, spec, []) => Some(Sub {
-                spec,
-                content: Content::Wire { value: entry.value, units: entry.units },
-            }),
-            (Inner::DataSets(_), _, [tag]) => tag_in(inner, entry.value, *tag),
-            (_, Some(spec), _) => find(spec, entry.value, entry.units, deeper),
-            (_, None, _) => None,
-        };
-    }
-    None
-}
-
-fn tag_in<'a>(inner: &'a Inner, mut value: &'a [u8], tag: u32) -> Option<Sub<'a>> {
-    while !value.is_empty() {
-        let (entry, State::Rest(rest)) = tlv(inner, value).ok()? else { return None };
-        if entry.key == Key::Tag(tag) {
-            let content = Content::Wire { value: entry.value, units: entry.units };
-            return Some(Sub { spec: entry.spec, content });
-        }
-        value = rest;
-    }
-    None
-}
-
 /// The BER-TLV inside one data set.
 pub(super) fn walk_tlv<'a>(inner: &'a Inner, value: &'a [u8]) -> DataSetWalk<'a> {
     DataSetWalk { inner, rest: value }
@@ -466,42 +364,6 @@ impl<'a> Iterator for DataSetWalk<'a> {
             }
         }
     }
-}
-
-fn cut<'a>(
-    spec: &FieldSpec,
-    value: &[u8],
-    units: u32,
-    subs: &'a [FieldSpec],
-    number: u32,
-) -> Option<Sub<'a>> {
-    let mut text = Text::new();
-    spec.text_into(value, units, &mut text)?;
-    let mut rest: &[u8] = &text;
-    for sub in subs {
-        let (value, after) = positional(&sub.wire, sub.length, rest)?;
-        if sub.number == number {
-            return Some(Sub { spec: Some(sub), content: Content::Cut(Text::copy_of(value)?) });
-        }
-        rest = after;
-    }
-    None
-}
-
-/// One positional sub-field off the text of its field. A length prefix is in digits of that text.
-fn positional<'t>(wire: &Wire, length: Length, text: &'t [u8]) -> Option<(&'t [u8], &'t [u8])> {
-    match length {
-        Length::Fixed(units) => text.split_at_checked(units as usize + usize::from(wire.signed)),
-        Length::Variable { digits, max } => {
-            let (length, rest) = text.split_at_checked(usize::from(digits))?;
-            let length = number_ascii(length)?;
-            if length > max { None } else { rest.split_at_checked(length as usize) }
-        }
-    }
-}
-
-fn number_ascii(digits: &[u8]) -> Option<u32> {
-    number(digits, Charset::Ascii)
 }
 
 /// Whether a field of this format can be divided this way.

@@ -135,8 +135,8 @@ impl Item {
         }
     }
 
-    /// Lays `over` on top: tables merge key by key, everything else is replaced. A table that gives a `format` is a whole
-    /// field and replaces the one below.
+    /// Lays `over` on top: tables merge key by key, everything else is replaced. A table that gives a `format` is a
+    /// whole field and replaces the one below.
     pub(super) fn overlay(&mut self, over: &Self) {
         match (&mut self.value, &over.value) {
             (Value::Table(mine), Value::Table(theirs)) if over.get("format").is_none() => {
@@ -181,4 +181,54 @@ fn item_of(
         DeValue::Float(_) | DeValue::Datetime(_) => Value::Other,
     };
     Item { origin: Arc::clone(origin), line, value }
+}
+
+/// The text of `key`, or its default.
+pub(super) fn word<'a>(
+    item: &'a Item,
+    path: &str,
+    key: &str,
+    default: Option<&'static str>,
+) -> Result<&'a str, SpecError> {
+    match (item.get(key), default) {
+        (Some(value), _) => {
+            value.as_str().ok_or_else(|| value.problem(path, key, SpecProblem::Type("a text")))
+        }
+        (None, Some(default)) => Ok(default),
+        (None, None) => Err(item.problem(path, key, SpecProblem::Missing)),
+    }
+}
+
+/// The truth value of `key`; absent is false.
+pub(super) fn flag(item: &Item, path: &str, key: &str) -> Result<bool, SpecError> {
+    match item.get(key) {
+        None => Ok(false),
+        Some(value) => {
+            let wrong = || value.problem(path, key, SpecProblem::Type("true or false"));
+            value.as_bool().ok_or_else(wrong)
+        }
+    }
+}
+
+/// The number of `key`, which must be there and within bounds.
+pub(super) fn integer(
+    item: &Item,
+    path: &str,
+    key: &str,
+    least: i64,
+    most: i64,
+) -> Result<u32, SpecError> {
+    let value = item.get(key).ok_or_else(|| item.problem(path, key, SpecProblem::Missing))?;
+    let number = value.as_integer().filter(|n| (least..=most).contains(n));
+    let number = number.and_then(|n| u32::try_from(n).ok());
+    number.ok_or_else(|| value.problem(path, key, SpecProblem::Rule("is out of range")))
+}
+
+/// The table of `key`, which must be there.
+pub(super) fn table<'a>(item: &'a Item, path: &str, key: &str) -> Result<&'a Item, SpecError> {
+    match item.get(key) {
+        Some(value) if value.is_table() => Ok(value),
+        Some(value) => Err(value.problem(path, key, SpecProblem::Type("a table"))),
+        None => Err(item.problem(path, key, SpecProblem::Missing)),
+    }
 }

@@ -6,11 +6,10 @@
 use super::bitmap::{BitmapForm, FIELD_NUMBER_MAX};
 use super::composite::{Ebcdic, Inner, divisible};
 use super::encoding::Charset;
-use super::field::{
-    Encoding, FieldSpec, Format, Length, Prefix, PrefixEncoding, Secrecy, Unit, Wire, class_of,
-};
-use super::item::Item;
+use super::field::{Encoding, FieldSpec, Format, Length, PrefixEncoding, Secrecy};
+use super::item::{Item, flag, integer, table, word};
 use super::spec::{BUILTIN, Dialect, MtiEncoding, SLOTS, SpecError, SpecProblem};
+use super::wire::{Prefix, Unit, Wire, class_of};
 
 /// Longest content a length prefix of six digits can announce.
 const LENGTH_MAX: u32 = 999_999;
@@ -156,9 +155,8 @@ impl Defaults {
 
     fn of(&self, format: Format, length: Length) -> Encoding {
         match (format, length) {
-            (Format::N, Length::Fixed(_)) => self.n,
             (Format::N, Length::Variable { .. }) => self.n_variable,
-            (Format::Xn, _) => self.n,
+            (Format::N | Format::Xn, _) => self.n,
             (Format::Z, _) => self.z,
             (Format::B, _) => self.binary,
             (Format::A | Format::An | Format::Ans, _) => self.text,
@@ -315,7 +313,10 @@ fn inner(
         }
         "tag-length" => Inner::Tagged {
             tag_digits: small("tag_digits", 6, 2)?,
-            length_digits: small("length_digits", 6, 2)?,
+            length_digits: match item.get("length_digits").and_then(Item::as_integer) {
+                Some(0) => 0,
+                _ => small("length_digits", 6, 2)?,
+            },
             lead: small("lead", 99, 0)?,
             charset: if spec.encoding == Encoding::Ebcdic { Ebcdic::Yes } else { Ebcdic::No },
             subs: subs(path, item, defaults, depth, 10)?,
@@ -465,44 +466,4 @@ fn problem(item: &Item, path: &str, key: &str, problem: SpecProblem) -> SpecErro
 
 fn at(item: &Item, key: &str, what: SpecProblem) -> SpecError {
     problem(item, "", key, what)
-}
-
-fn word<'a>(
-    item: &'a Item,
-    path: &str,
-    key: &str,
-    default: Option<&'static str>,
-) -> Result<&'a str, SpecError> {
-    match (item.get(key), default) {
-        (Some(value), _) => {
-            value.as_str().ok_or_else(|| value.problem(path, key, SpecProblem::Type("a text")))
-        }
-        (None, Some(default)) => Ok(default),
-        (None, None) => Err(item.problem(path, key, SpecProblem::Missing)),
-    }
-}
-
-fn flag(item: &Item, path: &str, key: &str) -> Result<bool, SpecError> {
-    match item.get(key) {
-        None => Ok(false),
-        Some(value) => {
-            let wrong = || value.problem(path, key, SpecProblem::Type("true or false"));
-            value.as_bool().ok_or_else(wrong)
-        }
-    }
-}
-
-fn integer(item: &Item, path: &str, key: &str, least: i64, most: i64) -> Result<u32, SpecError> {
-    let value = item.get(key).ok_or_else(|| item.problem(path, key, SpecProblem::Missing))?;
-    let number = value.as_integer().filter(|n| (least..=most).contains(n));
-    let number = number.and_then(|n| u32::try_from(n).ok());
-    number.ok_or_else(|| value.problem(path, key, SpecProblem::Rule("is out of range")))
-}
-
-fn table<'a>(item: &'a Item, path: &str, key: &str) -> Result<&'a Item, SpecError> {
-    match item.get(key) {
-        Some(value) if value.is_table() => Ok(value),
-        Some(value) => Err(value.problem(path, key, SpecProblem::Type("a table"))),
-        None => Err(item.problem(path, key, SpecProblem::Missing)),
-    }
 }

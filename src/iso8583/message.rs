@@ -7,10 +7,11 @@
 use std::fmt;
 
 use super::bitmap::Bitmap;
-use super::composite::{self, Sub};
 use super::encoding::{Charset, Text};
-use super::field::{FieldSpec, Rule, Secrecy, Unit, field, first_bad};
+use super::field::{FieldSpec, Rule, Secrecy, rule_of};
 use super::spec::{Dialect, MtiEncoding, SLOTS};
+use super::sub::{self, Sub};
+use super::wire::{Unit, field, first_bad};
 
 /// Why bytes are not a message of the dialect. It never carries bytes of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -168,7 +169,7 @@ fn body(
                 }
                 Err(error) => {
                     layout.present.set_word(usize::from(index), whole & !(u64::MAX >> bit));
-                    let (at, rule) = place(dialect, number, rest, error);
+                    let (at, rule) = place(dialect, number, rest, &error);
                     return Err(failed(start + at, rule));
                 }
             };
@@ -194,11 +195,8 @@ fn body(
 
 /// Where inside a field it broke: at the bad character, else at its first byte.
 #[cold]
-fn place(dialect: &Dialect, number: u8, input: &[u8], error: nom::Err<Rule>) -> (usize, Rule) {
-    let rule = match error {
-        nom::Err::Error(rule) | nom::Err::Failure(rule) => rule,
-        nom::Err::Incomplete(_) => Rule::Truncated,
-    };
+fn place(dialect: &Dialect, number: u8, input: &[u8], error: &nom::Err<Rule>) -> (usize, Rule) {
+    let rule = rule_of(error);
     let mut wire = dialect.wires[usize::from(number)];
     if rule != Rule::Characters {
         return (0, rule);
@@ -300,8 +298,8 @@ impl<'a> Message<'a> {
         self.bytes.get(start..usize::from(self.layout.bitmap_end)).unwrap_or_default()
     }
 
-    /// The canonical text of field `n`: digits and characters in ASCII whatever the wire. `None` when the field is absent,
-    /// binary, or longer than [`super::TEXT_BYTES_MAX`].
+    /// The canonical text of field `n`: digits and characters in ASCII whatever the wire. `None` when the field is
+    /// absent, binary, or longer than [`super::TEXT_BYTES_MAX`].
     #[must_use]
     pub fn text(&self, n: u8) -> Option<Text> {
         let (value, units) = self.content(n)?;
@@ -310,8 +308,17 @@ impl<'a> Message<'a> {
         Some(text)
     }
 
-    /// The bytes of binary field `n`, un-hexed when the wire is hexadecimal. `None` when the field is absent, not binary,
-    /// or longer than [`super::TEXT_BYTES_MAX`].
+    /// The canonical text of field `n` however long, in a string of its own: for tools, not for the hot path.
+    #[must_use]
+    pub fn long_text(&self, n: u8) -> Option<String> {
+        let (value, units) = self.content(n)?;
+        let mut text = Vec::new();
+        self.dialect.field(n)?.text_into(value, units, &mut text)?;
+        Some(text.into_iter().map(char::from).collect())
+    }
+
+    /// The bytes of binary field `n`, un-hexed when the wire is hexadecimal. `None` when the field is absent, not
+    /// binary, or longer than [`super::TEXT_BYTES_MAX`].
     #[must_use]
     pub fn binary(&self, n: u8) -> Option<Text> {
         let (value, _) = self.content(n)?;
@@ -325,7 +332,7 @@ impl<'a> Message<'a> {
     #[must_use]
     pub fn sub(&self, n: u8, path: &[u32]) -> Option<Sub<'a>> {
         let (value, units) = self.content(n)?;
-        composite::find(self.dialect.field(n)?, value, units, path)
+        sub::find(self.dialect.field(n)?, value, units, path)
     }
 }
 

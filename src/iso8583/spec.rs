@@ -7,9 +7,10 @@
 use std::sync::{Arc, LazyLock};
 
 use super::bitmap::{BitmapForm, FIELD_NUMBER_MAX};
-use super::field::{FieldSpec, Wire};
+use super::field::FieldSpec;
 use super::item::Item;
 use super::load;
+use super::wire::Wire;
 
 /// Slots of a table indexed by field number; slot 0 stays empty.
 pub(super) const SLOTS: usize = FIELD_NUMBER_MAX as usize + 1;
@@ -60,15 +61,15 @@ macro_rules! builtin {
 }
 
 builtin!(
-    "cmf",
     "iso87-ascii",
     "iso87-ascii-hex",
     "iso87-bcd",
     "iso93-ascii",
     "iso93-bcd",
-    "mastercard",
+    "cmf",
     "postilion",
-    "visa"
+    "mastercard",
+    "visa",
 );
 
 static LOADED: LazyLock<Vec<Option<Arc<Dialect>>>> = LazyLock::new(|| {

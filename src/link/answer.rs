@@ -48,7 +48,7 @@ impl Wire {
     /// A connection that has just been accepted.
     pub(super) fn new(settings: Arc<Settings>, now: Now) -> Self {
         Self {
-            codec: FrameCodec::new(settings.framing.clone()),
+            codec: FrameCodec::new(settings.framing),
             session: Session::new(settings.require_sign_on, settings.timers, now),
             layout: Layout::new(),
             input: BytesMut::new(),
@@ -102,6 +102,12 @@ impl Wire {
         Poll::Ready(Ok(0 < read))
     }
 
+    /// The stream has lost its place: what was read before is answered, then the connection ends.
+    pub(super) fn read_no_more(&mut self) {
+        self.end_of_stream = true;
+        self.input.clear();
+    }
+
     /// Writes what there is.
     pub(super) fn poll_write<IO: AsyncWrite>(
         &mut self,
@@ -138,7 +144,7 @@ impl Wire {
             })?;
             match frame {
                 Some(Frame::Message { message, header }) => {
-                    if let Some(job) = self.job(link, message, header, arrived)? {
+                    if let Some(job) = self.job(link, &message, header, arrived)? {
                         return Ok(Some(job));
                     }
                 }
@@ -160,20 +166,24 @@ impl Wire {
     fn job<'l, H: Hsm, S: Store, C: Clock>(
         &mut self,
         link: &'l Link<H, S, C>,
-        frame: Bytes,
+        frame: &Bytes,
         header: Header,
         arrived: Now,
     ) -> Result<Option<Job<'l>>, Closed> {
         let settings = &*self.settings;
         let map = &settings.map;
-        let (message, asked) = match decode(&settings.dialect, &frame, &mut self.layout) {
+        let (message, asked) = match decode(&settings.dialect, frame, &mut self.layout) {
             Ok(message) => {
                 let asked = translate(settings, &message, arrived);
                 (message, asked)
             }
             Err(error) => {
                 tracing::info!(link = %link.name, %error, "message refused");
-                let partial = Message::partial(&settings.dialect, &frame, &self.layout);
+                let partial = Message::partial(&settings.dialect, frame, &self.layout);
+                //= spec/pin-change.md#1.1
+                //# A message that breaks a rule of its dialect MUST be answered as a format error
+                //# (30) when it can be read far enough to be answered, and MUST close its
+                //# connection when it cannot.
                 if partial.present().is_empty() && error.field < 2 {
                     return Err(Closed::Because(Rejected::Unreadable));
                 }
@@ -197,6 +207,9 @@ impl Wire {
             },
             Asked::Switch(request) => match self.session.step(arrived, Event::Request) {
                 Action::Serve if link.has_room(settings) => Work::Ask(request),
+                //= spec/pin-change.md#3.3
+                //# A request beyond its link's bound of requests in flight MUST be refused at once
+                //# (91) and MUST be counted.
                 Action::Serve => {
                     link.meters.shed.increment(1);
                     refused(Reason::Unavailable)
@@ -207,6 +220,8 @@ impl Wire {
                 let _ = self.session.step(arrived, Event::Echo);
                 refused(reason)
             }
+            //= spec/pin-change.md#1.5
+            //# A response that nobody waits for MUST be counted and MUST NOT be answered.
             Asked::Unexpected => {
                 let _ = self.session.step(arrived, Event::Echo);
                 link.meters.rejected(Rejected::Unexpected);
@@ -231,18 +246,15 @@ impl Wire {
     pub(super) fn answer<H: Hsm, S: Store, C: Clock>(&mut self, link: &Link<H, S, C>, done: Done) {
         let settings = &*self.settings;
         let mark = self.codec.begin(&mut self.output, Some(done.reply.header()));
-        let written = match &done.sealed {
-            Some(message) => {
-                self.output.extend_from_slice(message);
-                true
-            }
-            None => {
-                let response = settings.map.response_code;
-                done.reply
-                    .write(&settings.dialect, response, done.code, &mut self.output)
-                    .map(Builder::finish)
-                    .is_ok()
-            }
+        let written = if let Some(message) = &done.sealed {
+            self.output.extend_from_slice(message);
+            true
+        } else {
+            let response = settings.map.response_code;
+            done.reply
+                .write(&settings.dialect, response, done.code, &mut self.output)
+                .map(Builder::finish)
+                .is_ok()
         };
         if written && !done.unsealable {
             if let Err(error) = self.codec.end(&mut self.output, mark) {

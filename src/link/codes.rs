@@ -169,6 +169,9 @@ impl Codes {
     #[must_use]
     pub fn outcome(&self, outcome: &Outcome<Receipt>, reversal: bool) -> Code {
         match outcome {
+            //= spec/pin-change.md#6.1
+            //# An approval of a request MUST have a receipt, and only a store makes one, after its
+            //# commit is durable.
             Outcome::Approved(_receipt) if reversal => self.approved_reversal,
             Outcome::Approved(_receipt) => self.approved,
             Outcome::Declined(reason) => self.of(*reason),
@@ -185,6 +188,8 @@ impl Codes {
     #[must_use]
     pub fn of(&self, reason: Reason) -> Code {
         match reason {
+            //= spec/pin-change.md#6.2
+            //# Every reason of a decline MUST have exactly one response code in each dialect.
             Reason::FormatError => self.format_error,
             Reason::NotSupported => self.not_supported,
             Reason::CardUnknown => self.card_unknown,

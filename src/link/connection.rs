@@ -44,6 +44,8 @@ pub(super) async fn run<IO, H, S, C>(
     let mut draining = false;
     // Messages that were read and found no place yet.
     let mut held = false;
+    // Why the stream is no longer read, once it is not.
+    let mut broken = Closed::Quietly;
 
     let closed = poll_fn(|cx| {
         if !draining && drain.as_mut().poll(cx).is_ready() {
@@ -72,18 +74,27 @@ pub(super) async fn run<IO, H, S, C>(
                             held = false;
                             break;
                         }
-                        Err(closed) => return Poll::Ready(closed),
+                        // What was read before it is answered all the same.
+                        Err(closed) => {
+                            broken = closed;
+                            held = false;
+                            wire.read_no_more();
+                            break;
+                        }
                     }
                 }
             }
+            //= spec/pin-change.md#3.5
+            //# Requests of one connection MAY be answered in any order.
             work.poll(cx, |done| wire.answer(&link, done));
             if let Poll::Ready(Err(_)) = wire.poll_write(Pin::new(&mut io), cx) {
                 return Poll::Ready(Closed::Quietly);
             }
             if wire.finished(work.is_empty()) {
-                return Poll::Ready(Closed::Quietly);
+                return Poll::Ready(broken);
             }
-            if !read && !(held && work.has_room()) {
+            let more_held = held && work.has_room();
+            if !read && !more_held {
                 return Poll::Pending;
             }
         }

@@ -25,8 +25,11 @@ pub(super) fn key(
     message: &Message<'_>,
     own_institution: &Tag,
     moment: Moment<'_>,
-    class: &[u8; 1],
+    class: [u8; 1],
 ) -> TransactionKey {
+    //= spec/pin-change.md#4.4
+    //# The key MUST be made of the institution and of the elements that the dialect says identify a
+    //# transaction; the message type MUST NOT be part of it, since a repeat has another one.
     let acquirer = message.text(32);
     let institution =
         acquirer.as_ref().map_or(own_institution.as_str().as_bytes(), |text| text.as_bytes());

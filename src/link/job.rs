@@ -89,10 +89,21 @@ pub(super) async fn serve<H: Hsm, S: Store, C: Clock>(link: &Link<H, S, C>, job:
         stages: job.stages,
     };
     match &job.work {
-        Work::Answer { code, declined } => (done.code, done.declined) = (*code, *declined),
+        Work::Answer { code, declined } => {
+            (done.code, done.declined) = (*code, *declined);
+            // A network message may come without a MAC; one that has a wrong one is not accepted.
+            if let (Some(rule), Some(mac), None) = (settings.mac, job.mac, declined)
+                && let Err(reason) = genuine(link, rule, &done.reply, mac).await
+            {
+                (done.code, done.declined) = (settings.codes.of(reason), Some(reason));
+            }
+        }
         Work::Ask(request) => {
             done.asked = Some((request.operation, request.key, request.trace.stan));
             let ask = AssertUnwindSafe(ask(link, &settings, &done.reply, request, job.mac));
+            //= spec/pin-change.md#3.4
+            //# A panic in one request MUST be that request's system error (96) and MUST NOT harm
+            //# another request.
             match ask.catch_unwind().await {
                 Ok(answer) => done.take(&settings, request.operation, answer),
                 Err(_) => done.declined = Some(Reason::SystemError),
@@ -102,7 +113,11 @@ pub(super) async fn serve<H: Hsm, S: Store, C: Clock>(link: &Link<H, S, C>, job:
     if let Some(rule) = settings.mac
         && (job.mac.is_some() || !job.network)
     {
-        done.sealed = seal(link, &settings, rule, &done).await;
+        //= spec/pin-change.md#2.3
+        //# On such a link the answer to a request or reversal MUST carry a MAC, and an answer that
+        //# cannot be given one MUST NOT be sent.
+        let seal = AssertUnwindSafe(seal(link, &settings, rule, &done));
+        done.sealed = seal.catch_unwind().await.unwrap_or(None);
         done.unsealable = done.sealed.is_none();
     }
     done
@@ -117,22 +132,35 @@ async fn ask<H: Hsm, S: Store, C: Clock>(
     mac: Option<ReceivedMac>,
 ) -> Result<Answer, Reason> {
     if let Some(rule) = settings.mac {
-        let genuine = match mac {
-            Some(mac) => {
-                let covered = reply.frame().get(..mac.covered).unwrap_or_default();
-                let value = mac.value.get(..rule.bytes).unwrap_or(&mac.value);
-                link.switch.hsm().verify_mac(rule.key, covered, value).await
-            }
-            None if rule.required => Ok(Verdict::Wrong),
-            None => Ok(Verdict::Right),
-        };
-        match genuine {
-            Ok(Verdict::Right) => {}
-            Ok(Verdict::Wrong) => return Err(Reason::MacWrong),
-            Err(_) => return Err(Reason::HsmUnavailable),
+        match mac {
+            Some(mac) => genuine(link, rule, reply, mac).await?,
+            //= spec/pin-change.md#2.2
+            //# Where the link requires a MAC, a request or reversal without one MUST be treated as
+            //# one whose MAC is wrong.
+            None if rule.required => return Err(Reason::MacWrong),
+            None => {}
         }
     }
     Ok(link.switch.handle(request).await)
+}
+
+/// Whether the message is what its sender authenticated.
+async fn genuine<H: Hsm, S: Store, C: Clock>(
+    link: &Link<H, S, C>,
+    rule: MacRule,
+    reply: &Reply,
+    mac: ReceivedMac,
+) -> Result<(), Reason> {
+    let covered = reply.frame().get(..mac.covered).unwrap_or_default();
+    let value = mac.value.get(..rule.bytes).unwrap_or(&mac.value);
+    match link.switch.hsm().verify_mac(rule.key, covered, value).await {
+        Ok(Verdict::Right) => Ok(()),
+        //= spec/pin-change.md#2.1
+        //# On a link with a MAC key, a message whose MAC is wrong MUST be answered so (63) and MUST
+        //# NOT reach the switch.
+        Ok(Verdict::Wrong) => Err(Reason::MacWrong),
+        Err(_) => Err(Reason::HsmUnavailable),
+    }
 }
 
 /// The whole answer with its MAC, or nothing when the HSM cannot make one.
@@ -222,3 +250,6 @@ impl Done {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,7 @@ const BACKLOG: i32 = 1024;
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Silence after which the kernel probes a peer that may be gone without a word.
-const KEEPALIVE: Duration = Duration::from_secs(60);
+const KEEPALIVE: Duration = Duration::from_mins(1);
 
 /// One configured listener and what its connections share.
 pub struct Link<H, S, C> {

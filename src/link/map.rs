@@ -132,6 +132,9 @@ impl PinMap {
         if !self.identify.contains(&11) {
             return Err(section.error("identify", "must contain 11, the trace number"));
         }
+        //= spec/pin-change.md#8.2
+        //# An answer MUST NOT carry a PIN block, track 1 or 2, or chip data: a dialect that lists
+        //# such a field among those to give back MUST be refused when it is loaded.
         if self.echo_fields.iter().any(|n| self.is_secret(*n)) {
             return Err(section.error("echo_fields", "must not name a field that carries a PIN"));
         }

@@ -20,7 +20,7 @@ mod slots;
 pub mod tls;
 mod translate;
 
-pub use codes::Codes;
+pub use codes::{Code, Codes};
 pub use listener::{Drain, Link, bind, serve};
 pub use map::PinMap;
 pub use settings::{MacRule, Settings};

@@ -45,7 +45,7 @@ impl Reply {
             spans: [Span::default(); ECHO_FIELDS_MAX],
             count: 0,
         };
-        for field in message.present().iter() {
+        for field in message.present() {
             if echo_fields.contains(&field) || also == Some(field) {
                 reply.note(message, field);
             }
@@ -65,6 +65,8 @@ impl Reply {
 
     fn note(&mut self, message: &Message<'_>, field: u8) {
         let at = usize::from(self.count);
+        //= spec/pin-change.md#1.2
+        //# Of a message that broke, nothing from the broken element on MUST be used.
         let (Some(start), Some(wire)) = (message.offset(field), message.raw(field)) else {
             return;
         };
@@ -93,6 +95,8 @@ impl Reply {
         let spans = &self.spans[..usize::from(self.count)];
         let before = spans.partition_point(|span| span.field < response_field);
         for span in &spans[..before] {
+            //= spec/pin-change.md#8.1
+            //# An answer MUST give back the elements its dialect lists as the bytes that came.
             builder.raw(span.field, &self.frame[usize::from(span.start)..usize::from(span.end)])?;
         }
         builder.text(response_field, code.as_bytes())?;

@@ -107,8 +107,11 @@ impl Session {
             }
             (_, Event::Echo) => Action::Accept,
             (State::SignedOn, Event::Request) => Action::Serve,
-            (State::SignedOff | State::Draining, Event::Request) => Action::Refuse,
-            (State::Draining, Event::SignOn | Event::SignOff) => Action::Refuse,
+            //= spec/pin-change.md#3.6
+            //# A switch that drains MUST refuse new requests (91) and MUST answer those under way
+            //# before it closes a connection.
+            (State::SignedOff, Event::Request)
+            | (State::Draining, Event::Request | Event::SignOn | Event::SignOff) => Action::Refuse,
             (_, Event::Drain) => {
                 self.state = State::Draining;
                 Action::Wait

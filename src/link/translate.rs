@@ -79,7 +79,7 @@ fn request(settings: &Settings, message: &Message<'_>, arrived: Now) -> Result<P
     let stan = message.text(11).ok_or(Reason::FormatError)?;
     let moment = Moment { stan: stan.as_bytes(), time: None };
     Ok(PinRequest {
-        key: key(map, message, &settings.institution, moment, b"Q"),
+        key: key(map, message, &settings.institution, moment, *b"Q"),
         current,
         new,
         ..bare(settings, message, operation, arrived)?
@@ -100,8 +100,8 @@ fn reversal(
         None => own,
     };
     Ok(PinRequest {
-        key: key(map, message, &settings.institution, own, b"R"),
-        original: Some(key(map, message, &settings.institution, original, b"Q")),
+        key: key(map, message, &settings.institution, own, *b"R"),
+        original: Some(key(map, message, &settings.institution, original, *b"Q")),
         ..bare(settings, message, Operation::Reverse, arrived)?
     })
 }
@@ -192,9 +192,14 @@ fn block(settings: &Settings, message: &Message<'_>, place: Place) -> Result<Zon
         None => message.binary(place.field),
         Some(sub) => message.sub(place.field, &[sub]).and_then(|sub| sub.binary()),
     }
+    //= spec/pin-change.md#1.3
+    //# An element that the operation needs and that is missing MUST be a format error (30).
     .ok_or(Reason::FormatError)?;
     let bytes = bytes.as_bytes();
     let wanted = settings.pin_block_format.block_bytes();
+    //= spec/pin-change.md#1.4
+    //# A PIN block of another length than its format has, or one that does not stand alone in a
+    //# zero-filled element, MUST be a format error (30).
     let block = match place.within {
         None => bytes,
         Some(_) => part_of(bytes, wanted, place.side).ok_or(Reason::FormatError)?,

@@ -6,8 +6,9 @@
 //! - `GET /ready` — 200 when work may be sent here, else 503; which latches are closed and why.
 //! - `GET /status` — the state of the switch as JSON.
 //!
-//! No authentication: configuration keeps the listener on loopback unless told otherwise. **Never here:** card data; the
-//! provider of the status has none. Where next: `health` for the latches, `metrics` for the catalogue, [`page`] for HTML.
+//! No authentication: configuration keeps the listener on loopback unless told otherwise. **Never here:** card data;
+//! the provider of the status has none. Where next: `health` for the latches, `metrics` for the catalogue, `page` for
+//! the HTML, `listener` for the bounds.
 
 use std::future::Future;
 use std::sync::Arc;

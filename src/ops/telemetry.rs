@@ -101,8 +101,8 @@ impl<'a> MakeWriter<'a> for LineWriter {
     }
 }
 
-/// Keep it until the end of the process: its drop waits, for a second at most, until the queue has been written. It does
-/// not wait for a queue that is full: a stderr that let it fill will not empty it now.
+/// Keep it until the end of the process: its drop waits, for a second at most, until the queue has been written. It
+/// does not wait for a queue that is full: a stderr that let it fill will not empty it now.
 #[must_use = "dropped at once it ends nothing, dropped last it writes the last lines"]
 pub struct Guard {
     queue: SyncSender<Item>,

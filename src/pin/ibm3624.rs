@@ -75,12 +75,12 @@ impl ValidationData {
         let (start, length) = (usize::from(start), usize::from(length));
         let digits = account.pan().expose_digits().get(start..start + length);
         let digits = digits.ok_or(Ibm3624Error::ValidationRange)?;
-        let mut nibbles = Zeroizing::new([pad; 16]);
-        let head = nibbles.get_mut(..length).ok_or(Ibm3624Error::ValidationRange)?;
-        for (nibble, ascii) in head.iter_mut().zip(digits) {
-            *nibble = ascii & 0x0F;
-        }
-        Ok(Self(Zeroizing::new(pack(&nibbles))))
+        let mut values = Zeroizing::new([pad; 16]);
+        let head = values.get_mut(..length).ok_or(Ibm3624Error::ValidationRange)?;
+        head.copy_from_slice(digits);
+        // Packing takes the low half of each byte: of an ASCII digit, or of the pad's value.
+        let data = values.as_chunks().0.iter().fold(0, |data, eight| data << 32 | pack(*eight));
+        Ok(Self(Zeroizing::new(data.to_be_bytes())))
     }
 
     /// Takes the eight bytes as they are.
@@ -94,7 +94,7 @@ impl ValidationData {
 fn natural(pvk: &Tdes, table: &DecimalizationTable, data: &ValidationData) -> Zeroizing<[u8; 16]> {
     let mut block = data.0.clone();
     pvk.encrypt(&mut block);
-    let mut digits = Zeroizing::new(unpack(*block));
+    let mut digits = Zeroizing::new(unpack(u64::from_be_bytes(*block)));
     for digit in digits.iter_mut() {
         // A nibble is below 16; the mask tells the compiler.
         *digit = table.0[usize::from(*digit & 0x0F)];
@@ -112,7 +112,9 @@ pub fn offset(
 ) -> [u8; PIN_DIGITS_MAX] {
     let natural = natural(pvk, table, data);
     let mut offset = [0; PIN_DIGITS_MAX];
-    for ((to, pin), natural) in offset.iter_mut().zip(pin.expose_digits()).zip(natural.iter()) {
+    let digits = pin.expose_digits();
+    let digits = &digits[..usize::from(pin.digit_count())];
+    for ((to, pin), natural) in offset.iter_mut().zip(digits).zip(natural.iter()) {
         *to = (10 + pin - natural) % 10;
     }
     offset

@@ -9,29 +9,52 @@ use zeroize::Zeroizing;
 use crate::domain::pan::Account12;
 use crate::pin::clear::ClearPin;
 use crate::pin::tdes::Tdes;
-use crate::pin::{pack, unpack};
+use crate::pin::{pack_account, unpack};
 
 /// The four ASCII digits for `pin`. `pvki` is the key index as a value, 0 to 9. Digits after the fourth do not count.
 #[must_use]
 pub fn pvv(pvk: &Tdes, account: &Account12, pvki: u8, pin: &ClearPin) -> [u8; 4] {
-    let mut transformed = Zeroizing::new([0; 16]);
-    let digits = account.expose_digits()[1..].iter().map(|ascii| ascii & 0x0F);
-    let digits = digits.chain([pvki]).chain(pin.expose_digits()[..4].iter().copied());
-    for (nibble, digit) in transformed.iter_mut().zip(digits) {
-        *nibble = digit;
-    }
-    let mut block = Zeroizing::new(pack(&transformed));
+    let eleven = pack_account(account) & 0x0FFF_FFFF_FFFF;
+    let four = pin.expose_packed() >> 40;
+    let security = eleven << 20 | u64::from(pvki & 0x0F) << 16 | four;
+    let mut block = Zeroizing::new(security.to_be_bytes());
     pvk.encrypt(&mut block);
-    decimalize(&Zeroizing::new(unpack(*block)))
+    decimalize(&Zeroizing::new(unpack(u64::from_be_bytes(*block))))
 }
 
 /// Takes the decimal digits from left to right, then the letters from left to right less ten, until four.
 fn decimalize(nibbles: &[u8; 16]) -> [u8; 4] {
-    let decimals = nibbles.iter().filter(|n| **n <= 9).copied();
-    let letters = nibbles.iter().filter(|n| **n > 9).map(|n| n - 10);
-    let mut value = [b'0'; 4];
-    for (ascii, digit) in value.iter_mut().zip(decimals.chain(letters)) {
-        *ascii = b'0' + digit;
+    // Every place is written and only kept when it counts: which ones do is random, and a branch on it mispredicts.
+    let mut digits = [0; 16];
+    let mut count = 0;
+    for nibble in nibbles {
+        digits[count & 15] = *nibble;
+        count += usize::from(*nibble <= 9);
     }
-    value
+    let letters = nibbles.iter().filter(|nibble| **nibble > 9);
+    for (digit, letter) in digits.iter_mut().skip(count).zip(letters) {
+        *digit = letter - 10;
+    }
+    let [first, second, third, fourth, ..] = digits;
+    [first, second, third, fourth].map(|digit| b'0' + digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Worked by hand from the rule.
+    #[test]
+    fn letters_come_after_digits() {
+        #[track_caller]
+        fn check(nibbles: u64, want: [u8; 4]) {
+            assert_eq!(decimalize(&unpack(nibbles)), want);
+        }
+        check(0x0FAB_9CDE_8123_4567, *b"0981");
+        check(0xFFFF_FFFF_FFFF_FF12, *b"1255");
+        check(0xABCD_EF1A_BCDE_FABC, *b"1012");
+        check(0xABCD_EFAB_CDEF_ABCD, *b"0123");
+        check(0x1234_5678_9012_3456, *b"1234");
+        check(0xFEDC_FEDC_FEDC_9876, *b"9876");
+    }
 }

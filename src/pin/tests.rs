@@ -17,7 +17,8 @@ fn pin(digits: &str) -> ClearPin {
 }
 
 fn text(pin: &ClearPin) -> String {
-    pin.expose_digits().iter().map(|d| char::from(b'0' + d)).collect()
+    let digits = pin.expose_digits();
+    digits[..usize::from(pin.digit_count())].iter().map(|d| char::from(b'0' + d)).collect()
 }
 
 fn account(pan: &str) -> Account12 {
@@ -350,13 +351,20 @@ proptest! {
             block::read_pin_field_4(&bytes),
         ];
         for read in reads.into_iter().flatten() {
-            prop_assert!((4..=12).contains(&read.expose_digits().len()));
+            prop_assert!((4..=12).contains(&read.digit_count()));
             prop_assert!(read.expose_digits().iter().all(|d| *d <= 9));
         }
     }
 
     #[test]
-    fn packing_is_lossless(bytes in any::<[u8; 8]>()) {
-        prop_assert_eq!(crate::pin::pack(&crate::pin::unpack(bytes)), bytes);
+    fn packing_keeps_every_digit(digits in "[0-9]{8}") {
+        let ascii = digits.as_bytes().try_into().unwrap();
+        prop_assert_eq!(format!("{:08X}", crate::pin::pack(ascii)), digits);
+    }
+
+    #[test]
+    fn letters_are_what_exceeds_nine(nibbles in any::<u64>()) {
+        let want = crate::pin::unpack(nibbles).map(|n| u8::from(n > 9));
+        prop_assert_eq!(crate::pin::unpack(crate::pin::letters(nibbles)), want);
     }
 }

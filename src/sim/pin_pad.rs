@@ -133,11 +133,10 @@ impl PinPad {
             (BlockFormat::Iso4, 32) => {
                 aes::Aes256::new_from_slice(key).map(|c| Cipher::Aes256(Box::new(c)))
             }
-            (BlockFormat::Iso4, _) => return Err(wrong),
             (BlockFormat::Iso0 | BlockFormat::Iso1 | BlockFormat::Iso3, 16 | 24) => {
                 TdesEde3::new_from_slice(&*triple(key)).map(|c| Cipher::Tdes(Box::new(c)))
             }
-            (BlockFormat::Iso0 | BlockFormat::Iso1 | BlockFormat::Iso3, _) => return Err(wrong),
+            _ => return Err(wrong),
         };
         Ok(Self { cipher: cipher.map_err(|_| wrong)?, format })
     }

@@ -7,7 +7,7 @@ use std::fmt;
 
 use bytes::BytesMut;
 
-use crate::iso8583::{Builder, Dialect, EncodeError, Format, Length};
+use crate::iso8583::{Builder, Dialect, EncodeError, FieldSpec, Format, Length};
 use crate::sim::pin_pad::MacPad;
 
 /// Longest value: Postilion's DE 53.
@@ -173,7 +173,7 @@ impl Request {
 
 /// How many bytes of a MAC the dialect carries: the leftmost ones. DE 64 and 128 have the same length.
 fn mac_bytes(dialect: &Dialect) -> usize {
-    let length = dialect.field(128).or(dialect.field(64)).map(|spec| spec.length());
+    let length = dialect.field(128).or_else(|| dialect.field(64)).map(FieldSpec::length);
     match length {
         Some(Length::Fixed(bytes)) => usize::try_from(bytes).map_or(8, |bytes| bytes.min(8)),
         Some(Length::Variable { .. }) | None => 8,

@@ -1,8 +1,8 @@
 //! The demo world: the keys, products and cards of `pinion demo`, of the README's examples and of tests.
 //!
 //! One embedded file, `deploy/demo/world.json`; its values were computed with another implementation (`psec`), so they
-//! check ours. Every key and PIN in it is published and worthless. Here they are masked in `Debug` all the same, because
-//! the code that carries them is the code that carries real ones.
+//! check ours. Every key and PIN in it is published and worthless. Here they are masked in `Debug` all the same,
+//! because the code that carries them is the code that carries real ones.
 //!
 //! **Never here:** making references or blocks; `card` and `hsm` do that when the world is imported.
 

@@ -39,6 +39,9 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
             job.stages.end(Stage::Hsm, self.clock.now());
 
             // What is not the caller's doing is not stored: the same request may be tried again.
+            //= spec/pin-change.md#4.5
+            //# A decline that is not the caller's doing MUST NOT be kept: the same request may be
+            //# tried again.
             if let Some(reason) = judgement.declined
                 && reason.side() != Side::Caller
             {
@@ -46,11 +49,16 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
             }
             let commit =
                 Commit { card: judgement.card, entry: job.entry(judgement.declined, &self.clock) };
+            //= spec/pin-change.md#5.2
+            //# The verdict on a PIN MUST NOT be told before its commit is durable.
             let committed = self.store.commit(claim, commit).await;
             job.stages.end(Stage::Commit, self.clock.now());
             match committed {
                 Ok(receipt) => return judgement.declined.map_or(Ok(receipt), Err),
                 Err(refusal) => match (refusal.error, refusal.claim) {
+                    //= spec/pin-change.md#5.3
+                    //# When the card changed since it was read, the request MUST be judged again on
+                    //# the card as it is now.
                     (StoreError::Conflict, Some(back)) => claim = back,
                     (error, _) => return Err(refused(error)),
                 },
@@ -67,6 +75,8 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
             return Judgement::declined(Reason::SystemError);
         };
         let wall = self.clock.wall();
+        //= spec/pin-change.md#5.1
+        //# The gates of card, account and channel MUST be checked before any PIN is looked at.
         if let Err(reason) = gates::check(card, product, request.operation, request.channel, wall) {
             return Judgement::declined(reason);
         }
@@ -99,6 +109,9 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
         };
         match self.hsm.verify_and_derive(&change).await.map_err(hsm_refused)? {
             ChangeVerdict::Right(reference) => Ok(changed(card, reference, request, wall)),
+            //= spec/pin-change.md#5.5
+            //# Whether the rules refuse the new PIN MUST be told only to a sender whose current PIN
+            //# was right.
             ChangeVerdict::RightButUnacceptable => {
                 let card = CardRecord { pin_tries_used: 0, ..card.clone() };
                 Ok(Judgement { card: Some(card), declined: Some(Reason::NewPinUnacceptable) })
@@ -152,6 +165,8 @@ fn unblocked(card: &CardRecord) -> Judgement {
 }
 
 fn wrong_pin(card: &CardRecord) -> Judgement {
+    //= spec/pin-change.md#5.4
+    //# A wrong current PIN MUST use up one try.
     let card = CardRecord { pin_tries_used: card.pin_tries_used.saturating_add(1), ..card.clone() };
     Judgement { card: Some(card), declined: Some(Reason::WrongPin) }
 }

@@ -101,6 +101,9 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
         stages: &mut Stages,
         answer: &mut Answer,
     ) -> Result<Receipt, Reason> {
+        //= spec/pin-change.md#3.1
+        //# A request that its link has no right to MUST be refused (58) before its key or its card
+        //# is looked up.
         if !request.rights.allow(request.operation) {
             return Err(Reason::ChannelNotAllowed);
         }
@@ -114,6 +117,9 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
         let fingerprint = fingerprint(request.operation, card);
         let claim = match self.store.claim(request.key, fingerprint).await.map_err(refused)? {
             Seen::Fresh(claim) => claim,
+            //= spec/pin-change.md#4.1
+            //# A request with the key, the card and the operation of an earlier one MUST get the
+            //# answer of that one and MUST change nothing.
             Seen::Answered(outcome) => {
                 answer.repeated = true;
                 return match outcome {
@@ -121,7 +127,13 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
                     Outcome::Declined(reason) => Err(reason),
                 };
             }
+            //= spec/pin-change.md#4.2
+            //# While the earlier one is being worked on, the later one MUST be refused as in
+            //# progress (94).
             Seen::InProgress => return Err(Reason::InProgress),
+            //= spec/pin-change.md#4.3
+            //# A request with the key of an earlier one but another card or operation MUST be
+            //# refused as a duplicate (94) and MUST change nothing.
             Seen::Duplicate => return Err(Reason::Duplicate),
         };
         stages.end(Stage::Dedupe, self.clock.now());
@@ -150,6 +162,8 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
 
     /// Work for a caller that no longer waits is not started.
     pub(super) fn still_awaited(&self, request: &PinRequest) -> Result<(), Reason> {
+        //= spec/pin-change.md#3.2
+        //# Work whose deadline has passed MUST NOT be started, and is answered as unavailable (91).
         if request.deadline <= self.clock.now() {
             return Err(Reason::Unavailable);
         }

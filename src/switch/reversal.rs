@@ -36,6 +36,9 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
             match committed {
                 Ok(receipt) => return declined.map_or(Ok(receipt), Err),
                 Err(refusal) => match (refusal.error, refusal.claim) {
+                    //= spec/pin-change.md#7.6
+                    //# When a reversal and its original cross, the reversal MUST be judged again,
+                    //# so that neither sender is told what did not happen.
                     (StoreError::Conflict, Some(back)) => claim = back,
                     (error, _) => return Err(refused(error)),
                 },
@@ -51,8 +54,17 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
     /// includes one that a later change has replaced.
     async fn without_change(&self, original: TransactionKey) -> Result<Option<Reason>, Reason> {
         match self.store.transaction(original).await.map_err(refused)? {
+            //= spec/pin-change.md#7.3
+            //# A reversal of a change that was declined, or that is undone already, MUST be
+            //# accepted and MUST change nothing.
             Some(Seen::Answered(Outcome::Declined(_))) => Ok(None),
+            //= spec/pin-change.md#7.4
+            //# A reversal whose original is still being worked on MUST be refused as in progress
+            //# (94), and this answer MUST NOT be kept.
             Some(Seen::InProgress) => Err(Reason::InProgress),
+            //= spec/pin-change.md#7.5
+            //# A reversal whose original is not found MUST be answered so (25), and an original
+            //# that comes after it MUST be refused (94).
             Some(Seen::Answered(Outcome::Approved(_)) | Seen::Duplicate | Seen::Fresh(()))
             | None => Ok(Some(Reason::OriginalNotFound)),
         }
@@ -62,6 +74,8 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
 /// The card's way back, if its last change is the one named. Institution, trace number and terminal are enough, since
 /// the card is the same: senders of reversals do not always copy every other element.
 fn undo_of(card: &CardRecord, original: TransactionKey) -> Option<&Undo> {
+    //= spec/pin-change.md#7.1
+    //# A reversal MUST undo a change only while that is the last PIN change of its card.
     card.undo.as_ref().filter(|undo| undo.key.same_trace(&original))
 }
 
@@ -70,6 +84,9 @@ fn undone(card: &CardRecord, undo: &Undo) -> Option<CardRecord> {
     if undo.reference == Reference::None {
         return None;
     }
+    //= spec/pin-change.md#7.2
+    //# Undoing MUST put back the reference from before the change, and MUST leave the count of
+    //# wrong PINs as it is.
     let spent = Some(Undo { key: undo.key, reference: Reference::None });
     Some(CardRecord { reference: undo.reference, undo: spent, ..card.clone() })
 }

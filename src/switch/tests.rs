@@ -8,7 +8,7 @@ use crate::card::embedded::{EmbeddedStore, StoreOptions};
 use crate::card::product::{Product, Products};
 use crate::card::record::{AccountStatus, AccountType, CardStatus, ProductKey};
 use crate::card::{CardKey, CardRecord};
-use crate::domain::clock::{Clock, Now, SystemClock};
+use crate::domain::clock::{Now, SystemClock};
 use crate::domain::outcome::{Outcome, Reason};
 use crate::domain::pan::Pan;
 use crate::domain::pin::{BlockFormat, Method, PinRules, Reference, ZonePin};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use crate::card::embedded::checkpoint::TablesError;
+use crate::card::embedded::chores::Chores;
 use crate::card::embedded::codec::{BulkNote, IDENTITY_BYTES_MAX};
 use crate::card::embedded::committer::Work;
 use crate::card::embedded::index::KINDS;
@@ -56,10 +57,12 @@ impl EmbeddedStore {
     /// [`BulkError`] when the store cannot be written.
     pub fn bulk(&mut self, source: &str) -> Result<Bulk<'_>, BulkError> {
         self.health()?;
-        // Older after-images must not be folded over what comes now.
-        self.fold_all()?;
-        self.tables.begin_bulk(source)?;
-        Ok(Bulk { store: self, source: source.into(), waiting: Vec::new(), cards: 0 })
+        // Older after-images must not be folded over what comes now: nobody else folds until the load ends.
+        drop(self.chores.take());
+        let bulk = Bulk { store: self, source: source.into(), waiting: Vec::new(), cards: 0 };
+        bulk.store.fold_all()?;
+        bulk.store.tables.begin_bulk(source)?;
+        Ok(bulk)
     }
 
     /// Whether a card could be put.
@@ -112,6 +115,15 @@ impl EmbeddedStore {
         let queue = self.queue.as_ref().ok_or(StoreError::Poisoned)?;
         queue.try_send(work).map_err(|_| StoreError::Full)?;
         wait.recv().unwrap_or(Err(StoreError::Poisoned))
+    }
+}
+
+impl Drop for Bulk<'_> {
+    fn drop(&mut self) {
+        match Chores::start(self.store) {
+            Ok(chores) => self.store.chores = Some(chores),
+            Err(error) => self.store.shared.poison(format!("no thread for chores: {error}")),
+        }
     }
 }
 

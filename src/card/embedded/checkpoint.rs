@@ -24,6 +24,10 @@ const FOLD_RECORDS_MAX: usize = 32_768;
 /// Rows of one write: small, so that fjall's lock is held briefly.
 const FOLD_ROWS_MAX: usize = 512;
 
+/// Write-ahead files fjall may keep, the least it allows: a start replays all of them, which is slower than reading
+/// tables.
+const WRITE_AHEAD_BYTES_MAX: u64 = 64 << 20;
+
 const KEY_ANCHOR: &str = "anchor";
 const KEY_BULK: &str = "bulk";
 const KEY_CHECKPOINT: &str = "checkpoint";
@@ -78,6 +82,7 @@ impl Tables {
         let database = Database::builder(path)
             .worker_threads(1)
             .cache_size(16 << 20)
+            .max_journaling_size(WRITE_AHEAD_BYTES_MAX)
             .manual_journal_persist(true)
             .open()?;
         let cards = database
@@ -153,6 +158,11 @@ impl Tables {
     pub(crate) fn end_bulk(&self) -> Result<(), TablesError> {
         self.meta.remove(KEY_BULK).map_err(engine("writing"))?;
         self.persist()
+    }
+
+    /// Writes the rows in memory out as a table, so that the next start need not replay them.
+    pub(crate) fn settle(&self) -> Result<(), TablesError> {
+        self.cards.rotate_memtable_and_wait().map_err(engine("writing out"))
     }
 
     /// How many rows there are, roughly.

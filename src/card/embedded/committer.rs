@@ -13,19 +13,16 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::card::embedded::codec::{self, BulkNote, CodecError};
-use crate::card::embedded::index::{Claim, Index};
+use crate::card::embedded::index::{Claim, Index, Late};
 use crate::card::embedded::journal::{Batch, Journal, JournalError};
 use crate::card::{CardKey, CardRecord, CommitRefused, Entry, Receipt, StoreError};
 use crate::domain::clock::{Clock, WallMillis};
+use crate::domain::outcome::Reason;
 use crate::domain::pan::PanHash;
 use crate::domain::vault::Vault;
 use crate::limits::COMMIT_BATCH_MAX;
 
 /// What waits for the committer.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "almost every one is the large one; no box per commit"
-)]
 pub(crate) enum Work {
     /// One request's result.
     Change {
@@ -197,6 +194,11 @@ impl Committer {
             let _ = answer.send(Err(refused));
             return None;
         }
+        if self.original_arrived(&entry) {
+            let refused = CommitRefused { error: StoreError::Conflict, claim: Some(claim) };
+            let _ = answer.send(Err(refused));
+            return None;
+        }
         let sequence = self.batch.next();
         let pushed = self.push(|out| codec::encode_change(out, sequence, &entry, card.as_deref()));
         if let Err(error) = pushed {
@@ -208,6 +210,22 @@ impl Committer {
             self.versions.insert((card.pan_hash, card.sequence), card.version);
         }
         Some(Accepted::Change { claim, entry, card, answer })
+    }
+
+    /// Whether a reversal that found no original must be judged again, because the original came meanwhile. From here
+    /// on a late original is refused: its key is taken before the batch is written, so that the two cannot cross.
+    fn original_arrived(&self, entry: &Entry) -> bool {
+        let (Some(Reason::OriginalNotFound), Some(original)) = (entry.declined, entry.original)
+        else {
+            return false;
+        };
+        match self.index.refuse_late(original, entry.at) {
+            Late::Refused => false,
+            Late::InProgress => true,
+            Late::Answered => {
+                entry.pan_hash.is_some_and(|hash| self.index.last_change_is(hash, original))
+            }
+        }
     }
 
     /// Compare-and-set: against this batch's own commits first, then against what is published.

@@ -104,12 +104,11 @@ impl Index {
                 let mut all = Vec::clone(all);
                 let at = all.iter().position(|c| c.sequence == card.sequence);
                 self.put_identities(at.map(|at| &*all[at]), &card);
-                match at {
-                    Some(at) => all[at] = card,
-                    None => {
-                        all.push(card);
-                        self.cards_count.fetch_add(1, Ordering::Relaxed);
-                    }
+                if let Some(at) = at {
+                    all[at] = card;
+                } else {
+                    all.push(card);
+                    self.cards_count.fetch_add(1, Ordering::Relaxed);
                 }
                 cards.insert(hash, Slot::Many(Arc::new(all)));
                 return;
@@ -181,6 +180,32 @@ impl Index {
         let transactions = self.transactions.pin();
         let known = transactions.get(&key)?;
         Some(known.seen(known.fingerprint))
+    }
+
+    /// Whether the last PIN change of a card with this number is the one named.
+    pub(crate) fn last_change_is(&self, hash: PanHash, change: TransactionKey) -> bool {
+        let is = |card: &Arc<CardRecord>| card.undo.as_ref().is_some_and(|u| u.key == change);
+        match self.cards.pin().get(&hash) {
+            Some(Slot::One(card)) => is(card),
+            Some(Slot::Many(all)) => all.iter().any(is),
+            None => false,
+        }
+    }
+
+    /// Takes the key of an original that a reversal did not find, so that it is refused when it comes late.
+    pub(crate) fn refuse_late(&self, original: TransactionKey, at: WallMillis) -> Late {
+        let transactions = self.transactions.pin();
+        // Sequence 1 stands for "not durable yet": `answer` finds the key taken and leaves it as it is.
+        let refused =
+            Transaction::answered(Fingerprint(0), 1 << 8 | u64::from(REVERSED), minute(at));
+        match transactions.try_insert(original, refused) {
+            Ok(_) => Late::Refused,
+            Err(known) => match known.current.seen::<()>(known.current.fingerprint) {
+                Seen::InProgress | Seen::Fresh(()) => Late::InProgress,
+                Seen::Answered(_) => Late::Answered,
+                Seen::Duplicate => Late::Refused,
+            },
+        }
     }
 
     /// Keeps the answer of one durable entry, and what it says about an original that never came.
@@ -273,6 +298,17 @@ impl Transaction {
 
 fn minute(wall: WallMillis) -> u32 {
     u32::try_from(wall.0 / 60_000).unwrap_or(u32::MAX)
+}
+
+/// What became of an original that a reversal did not find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Late {
+    /// It has an answer by now.
+    Answered,
+    /// It is being worked on.
+    InProgress,
+    /// It never came, and is refused from now on.
+    Refused,
 }
 
 /// The right to commit one key. Dropping it frees the key.

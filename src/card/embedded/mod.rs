@@ -191,7 +191,11 @@ impl EmbeddedStore {
     /// [`TablesError`]; nothing is lost then either.
     pub fn close(mut self) -> Result<(), TablesError> {
         self.stop();
-        if self.shared.poisoned() { Ok(()) } else { self.fold_all() }
+        if self.shared.poisoned() {
+            return Ok(());
+        }
+        self.fold_all()?;
+        self.tables.settle()
     }
 
     /// Walks the audit chain from its anchor to the newest record.

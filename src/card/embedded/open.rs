@@ -125,7 +125,10 @@ pub enum OpenError {
         pid: u32,
     },
     /// Written by a newer program.
-    #[error("{dir}: written by a newer program (format {found}, this one knows {FORMAT}): upgrade", dir = dir.display())]
+    #[error(
+        "{dir}: written by a newer program (format {found}, this one knows {FORMAT}): upgrade",
+        dir = dir.display()
+    )]
     Newer {
         /// The directory.
         dir: PathBuf,
@@ -133,7 +136,10 @@ pub enum OpenError {
         found: u32,
     },
     /// The key file is not the one the store was made with.
-    #[error("{dir}: made with other keys: point the configuration at the key file it was made with", dir = dir.display())]
+    #[error(
+        "{dir}: made with other keys: point the configuration at the key file it was made with",
+        dir = dir.display()
+    )]
     OtherKeys {
         /// The directory.
         dir: PathBuf,
@@ -310,7 +316,7 @@ fn io_error(dir: &Path, source: io::Error) -> OpenError {
     }
 }
 
-fn engine_error(dir: &Path, error: fjall::Error) -> OpenError {
+pub(crate) fn engine_error(dir: &Path, error: fjall::Error) -> OpenError {
     match error {
         fjall::Error::Io(e) | fjall::Error::Storage(fjall::LsmError::Io(e)) => io_error(dir, e),
         fjall::Error::Locked => OpenError::Locked { dir: dir.to_owned(), pid: 0 },

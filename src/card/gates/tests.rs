@@ -95,19 +95,22 @@ fn each_state_of_the_demo_world() {
     }
 }
 
+/// Name, what closes the gate, what is told then.
+type Step = (&'static str, fn(&mut CardRecord), Reason);
+
 /// A refusal must not depend on a guess: the try counter is asked last, what is wrong for good first.
 #[test]
 fn the_first_closed_gate_is_told() {
     let mut card = card(1, 0);
     card.pin_tries_used = 3;
-    let mut steps: Vec<(&str, fn(&mut CardRecord), Reason)> = vec![
+    let steps: [Step; 6] = [
         ("tries", |_| (), Reason::TriesExceeded),
         ("suppressed", |c| c.pin_suppressed = true, Reason::PinSuppressed),
         ("type", |c| c.account_type = AccountType::NotAllowed, Reason::AccountType),
         ("account", |c| c.account_status = AccountStatus::Blocked, Reason::AccountStatus),
         ("expiry", |c| c.expiry = 2001, Reason::CardExpired),
+        ("status", |c| c.status = CardStatus::Lost, Reason::CardLost),
     ];
-    steps.push(("status", |c| c.status = CardStatus::Lost, Reason::CardLost));
     for (what, close, want) in steps {
         close(&mut card);
         let got = check(&card, &product(), Operation::Change, Channel::Atm, TODAY);

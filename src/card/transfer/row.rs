@@ -252,7 +252,7 @@ fn offset12(text: &str) -> Option<Reference> {
 }
 
 /// A number of at most `digits` digits and at most `max`.
-fn number<T: FromStr + PartialOrd>(
+fn number<T: FromStr + PartialOrd + Copy>(
     column: &'static str,
     text: &str,
     digits: usize,
@@ -264,7 +264,7 @@ fn number<T: FromStr + PartialOrd>(
     value.ok_or((column, Why::Rule(rule)))
 }
 
-fn number_or_zero<T: FromStr + PartialOrd + Default>(
+fn number_or_zero<T: FromStr + PartialOrd + Copy + Default>(
     column: &'static str,
     text: &str,
     digits: usize,

@@ -1,10 +1,11 @@
 //! `pinion demo`: the whole switch on loopback with the demo world, and a tour through it.
 
-mod world;
+mod tour;
+pub(super) mod world;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 
 use crate::cli::serve::{Node, Running};
@@ -33,10 +34,13 @@ impl Demo {
             })?,
             Err(_) => 0,
         };
-        let data = self.data.clone().unwrap_or_else(|| {
-            std::env::temp_dir().join(format!("pinion-demo-{}", std::process::id()))
-        });
-        let config = world::configuration(port_base, &data)?;
+        let data = match &self.data {
+            Some(directory) => Data::Kept(directory.clone()),
+            None => Data::fresh()?,
+        };
+        let config = world::configuration(port_base, data.path())?;
+        // A demo that goes on from an earlier run finds its cards changed: the tour would not get its answers.
+        let fresh = !config.store.directory.exists();
         let _log = telemetry::init(&config.log).context("log")?;
         let metrics = Metrics::install().context("metrics")?;
         let clock = boot::clock();
@@ -46,17 +50,66 @@ impl Demo {
         let links = boot::links(&config, &hsm)?;
         let store = world::store(&config, &world, &hsm, clock)?;
         let switch = boot::switch(hsm.clone(), store, clock, rules);
+        let tour_config = config.clone();
         let node = Node { config, file: None, hsm, switch, links, metrics };
         let runtime = node.runtime()?;
         runtime.block_on(async {
-            let mut running = Running::start(node).await?;
+            let mut running = Running::start(node)?;
+            let toured =
+                if fresh { tour::run(&tour_config, &world, clock).await } else { Ok(true) };
             if self.exit {
                 running.drain().await;
-                return Ok(());
+                return match toured {
+                    Ok(true) => Ok(()),
+                    Ok(false) => Err(anyhow!("a step did not get its expected answer").into()),
+                    Err(error) => Err(error.context("tour").into()),
+                };
             }
+            if let Err(error) = toured {
+                tracing::error!(error = format!("{error:#}"), "the tour broke off");
+            }
+            tour::addresses(&tour_config, port_base)?;
             running.until_told().await
         })?;
         runtime.shutdown_background();
         Ok(())
+    }
+}
+
+/// Where the state lies.
+enum Data {
+    /// In a directory of the user's, which stays.
+    Kept(PathBuf),
+    /// In one of our own, which goes with us.
+    Temporary(PathBuf),
+}
+
+impl Data {
+    /// A new directory. What an earlier process of the same number left behind is removed.
+    fn fresh() -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join(format!("pinion-demo-{}", std::process::id()));
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| path.display().to_string())
+            }
+            _ => Ok(Self::Temporary(path)),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) | Self::Temporary(path) => path,
+        }
+    }
+}
+
+impl Drop for Data {
+    fn drop(&mut self) {
+        if let Self::Temporary(path) = self
+            && let Err(error) = std::fs::remove_dir_all(&*path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(directory = %path.display(), %error, "the demo's directory stays behind");
+        }
     }
 }

@@ -71,7 +71,8 @@ impl Numeral {
         for byte in to.iter_mut().rev() {
             // Below 100.
             let digit = u8::try_from(number % base).unwrap_or(0);
-            *byte = if self.packed { digit / 10 << 4 | digit % 10 } else { self.zero | digit };
+            *byte =
+                if self.packed { ((digit / 10) << 4) | (digit % 10) } else { self.zero | digit };
             number /= base;
         }
     }
@@ -119,7 +120,7 @@ impl Deck {
             run,
             terminal,
             stamp,
-            codec: FrameCodec::new(run.framing.clone()),
+            codec: FrameCodec::new(*run.framing),
             layout: Layout::new(),
             message: BytesMut::new(),
         };

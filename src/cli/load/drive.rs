@@ -106,7 +106,7 @@ struct Drive<'a> {
     buffer: Box<[u8]>,
 }
 
-impl<'a> Drive<'a> {
+impl Drive<'_> {
     /// Sends and receives until `end`.
     fn until(
         &mut self,
@@ -127,7 +127,7 @@ impl<'a> Drive<'a> {
                 }
                 Pace::Rate(rate) => self.send_due(rate, begun, now).clamp(NAP, REST),
             };
-            self.turn(wait.min(end - now), tell)?;
+            self.turn(wait.min(end.saturating_sub(now)), tell)?;
         }
     }
 
@@ -180,7 +180,7 @@ impl<'a> Drive<'a> {
                 let order = (*sent * connections + number) as f64;
                 let due = begun + Duration::from_secs_f64(order / rate);
                 if now < due {
-                    next = next.min(due - now);
+                    next = next.min(due.saturating_sub(now));
                     break;
                 }
                 if !line.send(due) {

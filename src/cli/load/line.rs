@@ -80,7 +80,7 @@ impl Line {
             output: Vec::with_capacity(OUTPUT_BYTES_MAX),
             written: 0,
             input: BytesMut::new(),
-            codec: FrameCodec::new(framing.clone()),
+            codec: FrameCodec::new(*framing),
             forms: Vec::new(),
             layout: Layout::new(),
             unchecked: CHECKED,

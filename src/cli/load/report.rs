@@ -106,7 +106,7 @@ impl Report {
             .collect();
         println!("latency ms: {}, max {}", shown.join(", "), millis(self.latency.max()));
         for (code, count) in &self.codes {
-            println!("code {}: {count}", text(code));
+            println!("code {}: {count}", text(*code));
         }
         if 0 < self.unanswered {
             println!("no answer: {}", self.unanswered);
@@ -124,7 +124,7 @@ impl Report {
             .chain([("max".to_owned(), json!(self.latency.max()))])
             .collect();
         let codes: serde_json::Map<_, _> =
-            self.codes.iter().map(|(code, count)| (text(code), json!(count))).collect();
+            self.codes.iter().map(|(code, count)| (text(*code), json!(count))).collect();
         let pace = match self.plan.pace {
             Pace::Closed { in_flight } => json!({ "in_flight": in_flight }),
             Pace::Rate(rate) => json!({ "rate": rate }),
@@ -148,8 +148,8 @@ fn millis(micros: u64) -> String {
     format!("{}.{:03}", micros / 1000, micros % 1000)
 }
 
-fn text(code: &Code) -> String {
-    String::from_utf8_lossy(code).trim_end().to_owned()
+fn text(code: Code) -> String {
+    String::from_utf8_lossy(&code).trim_end().to_owned()
 }
 
 /// Processor time a process has used, user and system.

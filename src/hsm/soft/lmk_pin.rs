@@ -1,4 +1,5 @@
-//! PINs under the local master key: the construction of ISO 9564-1 format 4 under a derived AES-256 key, made checkable.
+//! PINs under the local master key: the construction of ISO 9564-1 format 4 under a derived AES-256 key, made
+//! checkable.
 //!
 //! `C = E(E(P) xor A)`: `P` is the PIN field of format 4 whose eight random bytes are here four random and four zero,
 //! `A` the account field. Under another account, or with a bit of `C` changed, `P` comes out as noise: the zeros, the
@@ -48,7 +49,6 @@ impl PinSeal {
 
 /// Exclusive-or with the account field.
 pub(super) fn mix(block: &mut [u8; 16], account: &Account12) {
-    for (byte, more) in block.iter_mut().zip(account_field_4(account).iter()) {
-        *byte ^= more;
-    }
+    let field = u128::from_be_bytes(*account_field_4(account));
+    *block = (u128::from_be_bytes(*block) ^ field).to_be_bytes();
 }

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::domain::clock::Clock;
 use crate::domain::pin::{KeyId, Method};
+use crate::hsm::exchange::{ExchangeError, unwrap};
 use crate::hsm::key::{CheckValue, ClearKey, KeyType, TestKeys};
 use crate::hsm::keyfile::{KeyFile, KeyFileError};
 use crate::hsm::lmk::{Lmk, Use};
@@ -94,6 +95,26 @@ pub enum MethodError {
     Pvki,
 }
 
+/// Why a zone key was not exchanged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RekeyError {
+    /// The wrapped key.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    /// The key file.
+    #[error(transparent)]
+    File(#[from] KeyFileError),
+    /// Only zone keys change hands this way.
+    #[error("key {name} is a {key_type}: a partner changes a ZPK or a ZAK, nothing else")]
+    NotZoneKey {
+        /// Key.
+        name: Box<str>,
+        /// Its type.
+        key_type: KeyType,
+    },
+}
+
 impl SoftHsm {
     /// Opens a sealed key file with its local master key, under the default [`ThrottleLimit`].
     ///
@@ -146,6 +167,32 @@ impl SoftHsm {
             }
         }
         Self::from_files(files, Arc::clone(&self.throttle), names)
+    }
+
+    /// Takes a new zone key that a partner sent under the zone master key `zmk`, keeps it in the key file in the place
+    /// of the one of that name, and gives the module to serve from now on. It reads and writes files: not for a
+    /// request's path.
+    ///
+    /// # Errors
+    /// [`RekeyError`]; file and module stand as they were then.
+    pub fn rekey(
+        &self,
+        name: &str,
+        zmk: &str,
+        wrapped: &[u8],
+        stated: CheckValue,
+    ) -> Result<Self, RekeyError> {
+        let files = self.files.as_ref().ok_or(KeyFileError::NoFile)?;
+        let lmk = Lmk::read(&files.lmk, files.test_keys)?;
+        let mut file = KeyFile::read(&files.keys, &lmk, files.test_keys)?;
+        let key_type = file.get(name)?.key_type();
+        if !matches!(key_type, KeyType::Zpk | KeyType::Zak) {
+            return Err(RekeyError::NotZoneKey { name: name.into(), key_type });
+        }
+        let zmk = file.get(zmk)?;
+        file.replace(unwrap(zmk, name, key_type, wrapped, stated, files.test_keys)?)?;
+        file.write(&files.keys, &lmk)?;
+        Ok(self.reload()?)
     }
 
     /// The same module with another limit and nothing counted yet.

@@ -14,13 +14,13 @@ use crate::domain::pan::{Account12, Pan, SealedPan};
 use crate::domain::pin::{BlockFormat, KeyId, LmkPin, Method, PinRules, Reference, ZonePin};
 use crate::domain::vault::{Vault, VaultError};
 use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
-use crate::hsm::keyfile::{KeyFile, KeyFileError};
 use crate::hsm::lmk::Lmk;
 use crate::hsm::soft::commands::may_become;
 use crate::hsm::soft::{MethodError, SoftHsm, ThrottleLimit};
 use crate::hsm::{Change, ChangeVerdict, Hsm, HsmError, Verdict};
 use crate::pin::ibm3624::Ibm3624Error;
 
+mod files;
 mod payshield;
 
 /// A clock the test turns.
@@ -379,38 +379,6 @@ fn the_vault_is_keyed() {
     assert_ne!(link, hsm.chain(&[1; 32], b"record"));
     assert_ne!(link, hsm.chain(&[0; 32], b"recorD"));
     assert_ne!(link, other.chain(&[0; 32], b"record"));
-}
-
-/// A reload keeps ids, also of keys that moved in the order of names, and leaves a hole for one that went.
-#[test]
-fn reload_keeps_key_ids() {
-    let dir = tempfile::tempdir().unwrap();
-    let (keys, lmk_file) = (dir.path().join("keys.toml"), dir.path().join("lmk"));
-    let lmk = Lmk::generate().unwrap();
-    lmk.create_file(&lmk_file).unwrap();
-    let mut file = KeyFile::empty();
-    for key in [("zpk.b", KeyType::Zpk), ("zpk.c", KeyType::Zpk)]
-        .into_iter()
-        .chain(KeyType::DATA.map(|(key_type, name)| (name, key_type)))
-    {
-        file.add(ClearKey::generate(key.0, key.1, key.1.algorithms()[0]).unwrap()).unwrap();
-    }
-    file.write(&keys, &lmk).unwrap();
-    let hsm = SoftHsm::open(&keys, &lmk_file, TestKeys::Refused, clock()).unwrap();
-    let (b, c) = (hsm.key("zpk.b").unwrap(), hsm.key("zpk.c").unwrap());
-    file.remove("zpk.c").unwrap();
-    file.add(ClearKey::generate("zpk.a", KeyType::Zpk, Algorithm::Aes).unwrap()).unwrap();
-    file.write(&keys, &lmk).unwrap();
-    let hsm = hsm.reload().unwrap();
-    assert_eq!(hsm.key("zpk.b"), Some(b));
-    assert_eq!(hsm.key("zpk.c"), None);
-    assert_eq!(now(hsm.check_value(c)), Err(HsmError::KeyUnknown));
-    assert!(hsm.key("zpk.a").is_some_and(|a| a != b && a != c));
-    file.remove("audit").unwrap();
-    file.write(&keys, &lmk).unwrap();
-    let missing = hsm.reload().unwrap_err();
-    assert!(matches!(missing, KeyFileError::Missing { key_type: KeyType::Audit, .. }));
-    assert!(matches!(demo().reload(), Err(KeyFileError::NoFile)));
 }
 
 proptest! {

@@ -1,13 +1,13 @@
 //! The module's own brake on guessing: wrong verifications of one account in a window of time.
 //!
 //! The try counter in the card record is the first line. This is the second, for a switch that was taken over or is
-//! broken: it does not depend on a store. It is generous, because requests that lose a compare-and-set on the card verify
-//! again, so that parallel wrong guesses may be counted several times. **Never here:** a lock, an allocation after start,
-//! an account number: accounts are two places in a table, found by a keyed hash.
+//! broken: it does not depend on a store. It is generous, because requests that lose a compare-and-set on the card
+//! verify again, so that parallel wrong guesses may be counted several times. **Never here:** a lock, an allocation
+//! after start, an account number: accounts are two places in a table, found by a keyed hash.
 //!
 //! Two accounts may share one place but rarely both; an account is held back only when both its places are full, so a
-//! stranger's guesses hardly ever hold anybody back, and never hide somebody's own. Windows are fixed, so twice the limit
-//! fits around the edge of two; requests already under way when the limit is reached still finish.
+//! stranger's guesses hardly ever hold anybody back, and never hide somebody's own. Windows are fixed, so twice the
+//! limit fits around the edge of two; requests already under way when the limit is reached still finish.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -4,8 +4,8 @@
 //! A message leaves the read buffer as a reference-counted slice, not as a copy; an answer is built in the write buffer
 //! between [`FrameCodec::begin`] and [`FrameCodec::end`].
 //!
-//! **Never here:** sockets, timers, what a message says. After a [`FrameError`] the stream has lost its place: close it.
-//! Where next: `prefix` for lengths, `header` for headers, `framing` for the configuration's words.
+//! **Never here:** sockets, timers, what a message says. After a [`FrameError`] the stream has lost its place: close
+//! it. Where next: `prefix` for lengths, `header` for headers, `framing` for the configuration's words.
 
 use std::io;
 
@@ -217,6 +217,10 @@ impl Decoder for FrameCodec {
 
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
         let Framing { prefix, header: rule, trailer } = self.framing;
+        // Before the length is read: that of `GET ` is past every limit, and its error would name the wrong cause.
+        if self.fresh {
+            refuse_foreign(src)?;
+        }
         let Some(body) = prefix.read(src, self.body_max)? else {
             return Ok(None);
         };
@@ -230,9 +234,6 @@ impl Decoder for FrameCodec {
         let end = body_at + body;
         let available = &src[body_at..src.len().min(end)];
         let header_bytes = rule.measure(available, body.saturating_sub(tail), body_at)?;
-        if self.fresh {
-            refuse_foreign(src)?;
-        }
         let (Some(header_bytes), true) = (header_bytes, end <= src.len()) else {
             // Bounded: `end` is at most a prefix above the limit.
             src.reserve(end.saturating_sub(src.len()));

@@ -175,7 +175,8 @@ fn frames_do_not_follow_reads() {
 }
 
 /// Lengths and headers as they stand in the corpus samples `iso8583rs-1100-pin-mac`,
-/// `zemuldo-iso87-0100-static-header-primary-bitmap-only` and `fimet-visa-base1-0100`, before filler of the same length.
+/// `zemuldo-iso87-0100-static-header-primary-bitmap-only` and `fimet-visa-base1-0100`, before filler of the same
+/// length.
 #[test]
 fn frames_of_other_implementations() {
     let message = [b"1100".as_slice(), &[0x5A; 122]].concat();
@@ -211,7 +212,8 @@ fn check_answer(framing: &str, request: &str, answer: &str) {
     assert_eq!(hex::encode_upper(&dst[6..]), hex::encode_upper(bytes(answer)), "{framing}");
 }
 
-/// Destination and source change places: jPOS `NACChannel` with `tpdu-swap`, `BASE1Header`'s `swapDirection` and `setLen`.
+/// Destination and source change places: jPOS `NACChannel` with `tpdu-swap`, `BASE1Header`'s `swapDirection` and
+/// `setLen`.
 #[test]
 fn answers_reflect_the_header() {
     check_answer("be2", "0001AA", "0003 EEEEEE");

@@ -288,8 +288,8 @@ impl<'a> Iterator for Pieces<'a> {
 
 impl std::iter::FusedIterator for Pieces<'_> {}
 
-/// Bytes of padding at the start. `FF` is padding only before `00`, another `FF` or the end: private tags such as `FF60`
-/// start with the same byte.
+/// Bytes of padding at the start. `FF` is padding only before `00`, another `FF` or the end: private tags such as
+/// `FF60` start with the same byte.
 fn padding_length(bytes: &[u8]) -> usize {
     let mut count = 0;
     loop {

@@ -3,8 +3,8 @@
 //! [`Tls`] is made at start and given to every connection of its link; [`Tls::reload`] reads the files again and swaps
 //! the result in, so that connections under way keep the old certificate and new ones get the new.
 //!
-//! **Never here:** sockets, timeouts (the caller bounds the handshake), checking of peers by name: who may ask what is a
-//! right of the link. Sessions are not resumed: links live for days, and a cache would be a lock between connections.
+//! **Never here:** sockets, timeouts (the caller bounds the handshake), checking of peers by name: who may ask what is
+//! a right of the link. Sessions are not resumed: links live for days, and a cache would be a lock between connections.
 
 use std::fmt;
 use std::io;

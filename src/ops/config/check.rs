@@ -89,7 +89,7 @@ fn check_sections(config: &Config) -> Result<(), ConfigError> {
         1..=limits::RETENTION_HOURS_MAX,
     )?;
     let keys = "store.transaction_keys_max";
-    within(source, keys, store.transaction_keys_max, 1000..=limits::TRANSACTION_KEYS_MAX)?;
+    within(source, keys, store.transaction_keys_max, 1..=limits::TRANSACTION_KEYS_MAX)?;
     let wrong_pins = 1..=limits::WRONG_PINS_PER_HOUR_MAX;
     within(source, "hsm.wrong_pins_per_hour", hsm.wrong_pins_per_hour, wrong_pins)?;
     if !admin.listen.ip().is_loopback() && !admin.allow_remote {

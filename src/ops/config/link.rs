@@ -206,10 +206,10 @@ fn rights() -> Rights {
     Rights { change: true, reverse: true, unblock: false, verify: true }
 }
 fn in_flight() -> usize {
-    512
+    2048
 }
 fn connections() -> usize {
-    128
+    1024
 }
 fn idle_seconds() -> u64 {
     300

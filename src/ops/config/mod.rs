@@ -1,8 +1,9 @@
 //! The configuration file: TOML in, plain checked values out.
 //!
-//! [`Config::load`] reads the file `serve` and `check` are given, [`Config::parse`] a text. What comes out is within the
-//! bounds of `limits`, free of duplicates and of contradictions; names of keys, dialects and framings are still strings,
-//! checked by [`Config::check_names`] against what the switch knows. Every error reads `file:line: key: reason`.
+//! [`Config::load`] reads the file `serve` and `check` are given, [`Config::parse`] a text. What comes out is within
+//! the bounds of `limits`, free of duplicates and of contradictions; names of keys, dialects and framings are still
+//! strings, checked by [`Config::check_names`] against what the switch knows. Every error reads
+//! `file:line: key: reason`.
 //!
 //! **Never here:** opening any other file, a socket, a key. Where next: `link` and `product` for the two lists, `check`
 //! for the rules, `source` for the places errors name. `deploy/pinion.example.toml` shows every key.

@@ -21,9 +21,16 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
+    /// Control characters become blanks, so that an error is one line whatever the file holds.
+    fn new(origin: &str, line: usize, key: &str, reason: &str) -> Self {
+        let clean = |text: &str| text.trim_end().replace(|c: char| c.is_control(), " ");
+        let key = if key.trim().is_empty() { "file" } else { key };
+        Self { origin: clean(origin), line, key: clean(key), reason: clean(reason) }
+    }
+
     /// An error of the file as a whole: it cannot be read, is too long, is no text.
     pub(super) fn of_file(origin: &str, reason: impl fmt::Display) -> Self {
-        Self { origin: origin.into(), line: 1, key: "file".into(), reason: reason.to_string() }
+        Self::new(origin, 1, "file", &reason.to_string())
     }
 
     /// The file, as it was named on the command line.
@@ -73,12 +80,7 @@ impl Source {
                 None => break 1,
             }
         };
-        ConfigError {
-            origin: self.origin.clone(),
-            line,
-            key: key.to_owned(),
-            reason: reason.to_string(),
-        }
+        ConfigError::new(&self.origin, line, key, &reason.to_string())
     }
 }
 
@@ -157,18 +159,9 @@ impl<'t> Document<'t> {
         {
             let separator = if key.is_empty() { "" } else { "." };
             key = format!("{key}{separator}{missing}");
-            return ConfigError { reason: "missing".into(), ..self.error_at(at, key) };
+            return ConfigError::new(&self.source.origin, self.line_of(at), &key, "missing");
         }
-        ConfigError { reason: reason.replace('\n', " "), ..self.error_at(at, key) }
-    }
-
-    fn error_at(&self, at: usize, key: String) -> ConfigError {
-        ConfigError {
-            origin: self.source.origin.clone(),
-            line: self.line_of(at),
-            key,
-            reason: String::new(),
-        }
+        ConfigError::new(&self.source.origin, self.line_of(at), &key, reason)
     }
 }
 
@@ -188,14 +181,10 @@ fn syntax_error(text: &str, origin: &str, error: &toml::de::Error) -> ConfigErro
     let key = match (header, name) {
         (Some(header), Some(name)) => format!("{header}.{name}"),
         (Some(only), None) | (None, Some(only)) => only.to_owned(),
-        (None, None) => "syntax".to_owned(),
+        (None, None) => String::new(),
     };
-    ConfigError {
-        origin: origin.to_owned(),
-        line,
-        key: key.chars().filter(|c| !c.is_control()).take(64).collect(),
-        reason: error.message().trim_end().replace('\n', " "),
-    }
+    let key: String = key.chars().take(64).collect();
+    ConfigError::new(origin, line, &key, error.message())
 }
 
 fn line_of(text: &str, at: usize) -> usize {

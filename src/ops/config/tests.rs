@@ -152,7 +152,7 @@ fn values_out_of_bounds() {
     check("\"visa\"", "\"Vis\u{e4}\"", "21: product[0].name: 1 to 32 lower-case letters");
     let store = |line: &str| format!("[store]\n{line}");
     check("[store]", &store("retention_hours = 0"), "4: store.retention_hours: 0 is outside 1 to");
-    check("[store]", &store("transaction_keys_max = 9"), "4: store.transaction_keys_max: 9 is");
+    check("[store]", &store("transaction_keys_max = 0"), "4: store.transaction_keys_max: 0 is");
     check("[hsm]", "[hsm]\nwrong_pins_per_hour = 0", "6: hsm.wrong_pins_per_hour: 0 is outside");
     check("[hsm]", "[log]\nslow_request_ms = 0\n[hsm]", "6: log.slow_request_ms: 0 is outside");
     check("[hsm]", "[limits]\nworkers = 257\n[hsm]", "6: limits.workers: 257 is outside 0 to 256");
@@ -239,7 +239,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!((config.log.format, config.log.level), (LogFormat::Json, LogLevel::Info));
     let link = &config.links[0];
     assert_eq!((link.framing.as_str(), link.pin_block_format), ("be2", BlockFormat::Iso0));
-    assert_eq!((link.in_flight, link.connections, link.idle_seconds), (512, 128, 300));
+    assert_eq!((link.in_flight, link.connections, link.idle_seconds), (2048, 1024, 300));
     assert_eq!(link.rights, Rights { change: true, reverse: true, unblock: false, verify: true });
     assert_eq!((link.active, config.request_ms(link)), (ActiveWish::Product, 5000));
     let mac = config.links[1].mac.as_ref().unwrap();
@@ -294,4 +294,25 @@ fn the_example_shows_every_key() {
     assert_eq!(tls.certificate, Path::new("/etc/pinion/tls/atm-1.pem"));
     assert_eq!(config.request_ms(&config.links[0]), 4000);
     assert_eq!(config.links[0].allow, ["10.1.0.0/16".parse().unwrap()]);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
+
+    /// Whatever an editor left in the file: an answer, and an error of one line with a place.
+    #[test]
+    fn no_text_breaks_the_reader(
+        at in 0..SHORT.len(),
+        cut in 0_usize..40,
+        put in "[\\[\\]=\"'#.\n a-z0-9\u{e4}-\u{ff}]{0,12}",
+    ) {
+        let end = (at + cut).min(SHORT.len());
+        let text = format!("{}{put}{}", &SHORT[..at], &SHORT[end..]);
+        if let Err(error) = Config::parse(&text, "p.toml") {
+            let shown = error.to_string();
+            assert_eq!(shown.lines().count(), 1, "{shown}");
+            assert!(shown.starts_with("p.toml:") && !error.key().is_empty(), "{shown}");
+            assert!((1..=text.lines().count().max(1) + 1).contains(&error.line()), "{shown}");
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! What a terminal asks for, as messages: a PIN change, its repeat, its reversal, sign-on, echo.
 //!
-//! A [`Terminal`] knows its own names and its dialect's habits;
-//! PINs come in encrypted ([`PinPad`](crate::sim::pin_pad::PinPad)), time and numbers come in as a [`Stamp`]. The
-//! habits are written down here once more, apart from `spec/*.toml`, so that a wrong line there does not answer to itself.
+//! A [`Terminal`] knows its own names and its dialect's habits. PINs come in encrypted by a
+//! [`PinPad`](crate::sim::pin_pad::PinPad), time and numbers come in as a [`Stamp`]. The habits are written down here
+//! once more, apart from `spec/*.toml`, so that a wrong line there does not answer to itself.
 //!
 //! **Never here:** clocks, sockets, clear PINs, reading an answer.
 
@@ -113,19 +113,11 @@ struct Habits {
 const fn habits(
     dialect: &'static str,
     edition: Edition,
-    mti: &'static [u8; 4],
+    mti: [u8; 4],
     codes: (&'static [u8; 2], Option<&'static [u8; 2]>, Option<&'static [u8; 2]>),
     new_pin: NewPin,
 ) -> Habits {
-    Habits {
-        dialect,
-        edition,
-        mti: *mti,
-        change: codes.0,
-        unblock: codes.1,
-        verify: codes.2,
-        new_pin,
-    }
+    Habits { dialect, edition, mti, change: codes.0, unblock: codes.1, verify: codes.2, new_pin }
 }
 
 /// How each dialect asks, one line each: message type, DE 3 codes for change, unblock, verify, place of the new PIN.
@@ -134,15 +126,15 @@ const HABITS: &[Habits] = {
     use Edition::{Y1987, Y1993, Y2003};
     use NewPin::{Field, Last48, Sub};
     &[
-        habits("cmf",             Y2003, b"2600", (b"70", None,        None),        Sub(113, 52)),
-        habits("iso87-ascii",     Y1987, b"0100", (b"92", Some(b"91"), Some(b"90")), Field(125)),
-        habits("iso87-ascii-hex", Y1987, b"0100", (b"92", Some(b"91"), Some(b"90")), Field(125)),
-        habits("iso87-bcd",       Y1987, b"0100", (b"92", Some(b"91"), Some(b"90")), Field(125)),
-        habits("iso93-ascii",     Y1993, b"1100", (b"92", Some(b"91"), Some(b"90")), Field(125)),
-        habits("iso93-bcd",       Y1993, b"1100", (b"92", Some(b"91"), Some(b"90")), Field(125)),
-        habits("mastercard",      Y1987, b"0100", (b"92", Some(b"91"), None),        Field(125)),
-        habits("postilion",       Y1987, b"0600", (b"92", Some(b"91"), Some(b"90")), Last48(53)),
-        habits("visa",            Y1987, b"0100", (b"70", Some(b"72"), None),        Field(152)),
+        habits("cmf",             Y2003, *b"2600", (b"70", None,        None),        Sub(113, 52)),
+        habits("iso87-ascii",     Y1987, *b"0100", (b"92", Some(b"91"), Some(b"90")), Field(125)),
+        habits("iso87-ascii-hex", Y1987, *b"0100", (b"92", Some(b"91"), Some(b"90")), Field(125)),
+        habits("iso87-bcd",       Y1987, *b"0100", (b"92", Some(b"91"), Some(b"90")), Field(125)),
+        habits("iso93-ascii",     Y1993, *b"1100", (b"92", Some(b"91"), Some(b"90")), Field(125)),
+        habits("iso93-bcd",       Y1993, *b"1100", (b"92", Some(b"91"), Some(b"90")), Field(125)),
+        habits("mastercard",      Y1987, *b"0100", (b"92", Some(b"91"), None),        Field(125)),
+        habits("postilion",       Y1987, *b"0600", (b"92", Some(b"91"), Some(b"90")), Last48(53)),
+        habits("visa",            Y1987, *b"0100", (b"70", Some(b"72"), None),        Field(152)),
     ]
 };
 
@@ -364,7 +356,7 @@ fn two(value: i8) -> [u8; 2] {
     digits(value.unsigned_abs().into())
 }
 
-/// DE 7: MMDDhhmmss.
+/// DE 7: `MMDDhhmmss`.
 fn moment(at: DateTime) -> [u8; 10] {
     let parts = [at.month(), at.day(), at.hour(), at.minute(), at.second()];
     let mut text = [b'0'; 10];

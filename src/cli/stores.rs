@@ -1,0 +1,74 @@
+//! Opens the store a command names: by a configuration file, or by the directory of a demo.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use futures_util::FutureExt;
+
+use crate::card::embedded::EmbeddedStore;
+use crate::card::product::Product;
+use crate::card::transfer::MakeReference;
+use crate::cli::cards::{OpenCards, Place};
+use crate::cli::demo;
+use crate::cli::{Failure, boot};
+use crate::domain::clock::SystemClock;
+use crate::domain::pan::Pan;
+use crate::domain::pin::{PinRules, Reference};
+use crate::hsm::Hsm;
+use crate::hsm::soft::SoftHsm;
+use crate::ops::config::Config;
+
+/// Lengths a PIN may have at all (ISO 9564-1): the product's own rules are for cardholders, not for imports.
+const ANY_LENGTH: u16 = 0b1_1111_1111_0000;
+
+/// The store with everything that reading and writing cards needs.
+pub(super) fn open_cards(place: &Place) -> Result<OpenCards, Failure> {
+    let (config, hsm, clock) = keys(place)?;
+    let products = boot::rules(&config, &hsm)?.products;
+    let store = boot::open_store(&config, hsm.clone(), clock)?;
+    Ok(OpenCards { store, vault: hsm.clone(), products, reference: reference(hsm) })
+}
+
+/// The store alone.
+pub(super) fn open_store(place: &Place) -> Result<EmbeddedStore, Failure> {
+    let (config, hsm, clock) = keys(place)?;
+    boot::open_store(&config, hsm, clock)
+}
+
+fn keys(place: &Place) -> Result<(Config, Arc<SoftHsm>, SystemClock), Failure> {
+    let clock = boot::clock();
+    if let Some(data) = &place.data {
+        let config = demo::world::configuration(0, data)?;
+        let world = crate::sim::world::World::embedded().context("demo world")?;
+        let hsm = demo::world::hsm(&world, clock)?;
+        return Ok((config, hsm, clock));
+    }
+    let file = place.config.as_ref().context("neither --config nor --data")?;
+    let config = Config::load(file)?;
+    let hsm = boot::open_hsm(&config, clock)?;
+    Ok((config, hsm, clock))
+}
+
+/// Makes references of the PINs that test cards are imported with: through the LMK, as everywhere.
+fn reference(hsm: Arc<SoftHsm>) -> Box<MakeReference<'static>> {
+    Box::new(move |product: &Product, pan: &Pan, pin: Option<&str>| {
+        let pin = pin.ok_or("no PVV, offset, PIN under the LMK, or PIN for tests")?;
+        make(&hsm, product, pan, pin)
+            .now_or_never()
+            .ok_or("the HSM does not answer")?
+            .map_err(|_| "the HSM refuses the PIN: 4 to 12 digits")
+    })
+}
+
+async fn make(
+    hsm: &SoftHsm,
+    product: &Product,
+    pan: &Pan,
+    pin: &str,
+) -> Result<Reference, crate::hsm::HsmError> {
+    let account = pan.account12();
+    let digits = zeroize::Zeroizing::new(pin.as_bytes().to_vec());
+    let sealed = hsm.encrypt_pin(digits, &account).await?;
+    let rules = PinRules { lengths: ANY_LENGTH, ..PinRules::default() };
+    hsm.derive(&sealed, &account, &product.method, &rules).await
+}
