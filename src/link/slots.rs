@@ -185,9 +185,10 @@ mod tests {
         assert!(slots.has_room() && slots.is_empty());
     }
 
-    /// Random orders of pushing, finishing and waking for nothing: nothing is lost, nothing comes twice.
-    #[tokio::test]
-    async fn every_future_finishes_once() {
+    /// Random orders of pushing and finishing: nothing is lost, nothing comes twice. Outside a runtime, because tokio
+    /// makes a task that never yields wait.
+    #[test]
+    fn every_future_finishes_once() {
         let mut slots = Slots::new();
         let mut waiting = Vec::new();
         let (mut pushed, mut finished, mut state) = (0_u64, Vec::new(), 42_u64);
@@ -210,7 +211,7 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         slots.poll(&mut cx, |number| finished.push(number));
         finished.sort_unstable();
-        assert_eq!(finished, (0..pushed).collect::<Vec<_>>());
+        assert!(1000 < pushed && finished.into_iter().eq(0..pushed));
         assert!(slots.is_empty());
     }
 }
