@@ -47,7 +47,8 @@ const MESSAGES: &[(&str, &str, usize)] = &[
     ("wso2-0200-ascii4-length", "wso2", 4),
 ];
 
-/// `0100`, bitmap `7000000000000000`, PAN of 16, 123456, 000000000100: byte 4 bitmap, 20 DE 2, 38 DE 3, 44 DE 4, end 56.
+/// `0100`, bitmap `7000000000000000`, PAN of 16, 123456, 000000000100: byte 4 bitmap, 20 DE 2, 38 DE 3, 44 DE 4, end
+/// 56.
 const BASIC: &str = "moov-0100-basic";
 
 fn sample(name: &str) -> Value {

@@ -1,7 +1,7 @@
 //! [`Slots`]: the requests of one connection that are under way, each in a place that is used again.
 //!
-//! It is what `FuturesUnordered` is, without an allocation and a list node a request: a future goes into a place that an
-//! earlier one has left, a wake-up sets one bit, and polling looks at the bits. **Never here:** what a request does.
+//! It is what `FuturesUnordered` is, without an allocation and a list node a request: a future goes into a place that
+//! an earlier one has left, a wake-up sets one bit, and polling looks at the bits. **Never here:** what a request does.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,6 +1,7 @@
 //! What the process denies to others on its machine: core files and a debugger's look into its memory.
 //!
-//! Keys and PINs are in memory for microseconds; a core file would keep them. **Never here:** anything an operator sets.
+//! Keys and PINs are in memory for microseconds; a core file would keep them. **Never here:** anything an operator
+//! sets.
 
 use std::io;
 

@@ -1,7 +1,7 @@
 //! Disks that are full or read-only, and a directory that is taken: refusals, never a false approval, nothing lost.
 //!
-//! "Full" is made in two ways: a limit on the size of files, which any user may set, and where this process may mount one, a
-//! small file system of its own. **Never here:** what the store does inside.
+//! "Full" is made in two ways: a limit on the size of files, which any user may set, and where this process may mount
+//! one, a small file system of its own. **Never here:** what the store does inside.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -79,8 +79,8 @@ fn refuses_all(node: &Node, ledger: &Ledger) {
     eprintln!("store: {why}");
 }
 
-/// After a start with space: every acknowledged PIN is right, the refused request was done or was not, and its repeat is
-/// approved either way.
+/// After a start with space: every acknowledged PIN is right, the refused request was done or was not, and its repeat
+/// is approved either way.
 #[track_caller]
 fn recovers(node: &mut Node, ledger: &mut Ledger, refused: (usize, Message)) {
     node.start();
