@@ -207,7 +207,9 @@ mod tests {
             let mut cx = Context::from_waker(Waker::noop());
             slots.poll(&mut cx, |number| finished.push(number));
         }
-        waiting.into_iter().for_each(|sender| sender.send(()).unwrap());
+        for sender in waiting {
+            sender.send(()).unwrap();
+        }
         let mut cx = Context::from_waker(Waker::noop());
         slots.poll(&mut cx, |number| finished.push(number));
         finished.sort_unstable();

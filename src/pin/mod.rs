@@ -7,7 +7,6 @@
 
 pub mod block;
 pub mod clear;
-pub mod des;
 pub mod ibm3624;
 pub mod policy;
 pub mod pvv;

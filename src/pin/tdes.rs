@@ -1,50 +1,40 @@
-//! Triple DES with its key schedules prepared once.
+//! Triple DES with its key schedule prepared once.
 //!
 //! Setting up a schedule costs more than a block, so [`Tdes`] is made when a key is loaded and used from then on.
 //! **Never here:** parity or weak-key checks (`hsm::key`), chaining modes. Where next: `pvv`, `ibm3624`.
 
-use crate::pin::des::{Des, close, open};
+use des::TdesEde3;
+use des::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
+use zeroize::Zeroizing;
 
-/// A triple-DES key ready for work. The schedules wipe themselves on drop.
-pub struct Tdes {
-    first: Des,
-    second: Des,
-    third: Des,
-}
+/// A triple-DES key ready for work. The cipher wipes itself on drop.
+pub struct Tdes(TdesEde3);
 
 impl Tdes {
     /// From a double-length key: first, second, first.
     #[must_use]
     pub fn double(key: &[u8; 16]) -> Self {
-        let [first, second] = split(key);
-        Self { first: Des::new(first), second: Des::new(second), third: Des::new(first) }
+        let mut triple = Zeroizing::new([0; 24]);
+        triple[..16].copy_from_slice(key);
+        triple[16..].copy_from_slice(&key[..8]);
+        Self::triple(&triple)
     }
 
     /// From a triple-length key.
     #[must_use]
     pub fn triple(key: &[u8; 24]) -> Self {
-        let [first, second, third] = split(key);
-        Self { first: Des::new(first), second: Des::new(second), third: Des::new(third) }
+        Self(TdesEde3::new(key.into()))
     }
 
-    /// Encrypts one block in place. Between the three ciphers the outer permutations cancel out.
+    /// Encrypts one block in place.
     pub fn encrypt(&self, block: &mut [u8; 8]) {
-        let halves = self.second.backward(self.first.forward(open(block)));
-        *block = close(self.third.forward(halves));
+        self.0.encrypt_block(block.into());
     }
 
     /// Decrypts one block in place.
     pub fn decrypt(&self, block: &mut [u8; 8]) {
-        let halves = self.second.forward(self.third.backward(open(block)));
-        *block = close(self.first.backward(halves));
+        self.0.decrypt_block(block.into());
     }
-}
-
-/// A key as its single-length parts.
-fn split<const BYTES: usize, const PARTS: usize>(key: &[u8; BYTES]) -> [&[u8; 8]; PARTS] {
-    const { assert!(BYTES == 8 * PARTS, "whole parts") };
-    let (parts, _) = key.as_chunks::<8>();
-    std::array::from_fn(|at| &parts[at])
 }
 
 impl std::fmt::Debug for Tdes {

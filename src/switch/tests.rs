@@ -97,7 +97,7 @@ fn card(hsm: &SoftHsm) -> CardRecord {
 }
 
 impl World {
-    fn request(&self, key: u64, operation: Operation) -> PinRequest {
+    fn request(key: u64, operation: Operation) -> PinRequest {
         PinRequest {
             key: key_of(key),
             operation,
@@ -112,7 +112,7 @@ impl World {
             rights: Rights { change: true, reverse: true, unblock: true, verify: true },
             trace: Trace::default(),
             arrived: Now::ZERO,
-            deadline: Now::from_secs(3600),
+            deadline: Now::from_hours(1),
         }
     }
 
@@ -125,17 +125,17 @@ impl World {
         PinRequest {
             current: self.block(current),
             new: self.block(new),
-            ..self.request(key, Operation::Change)
+            ..Self::request(key, Operation::Change)
         }
     }
 
     fn verify(&self, key: u64, current: &str) -> PinRequest {
-        PinRequest { current: self.block(current), ..self.request(key, Operation::Verify) }
+        PinRequest { current: self.block(current), ..Self::request(key, Operation::Verify) }
     }
 
     fn reverse(&self, key: u64, original: u64) -> PinRequest {
         let original = Some(key_of(original));
-        PinRequest { original, ..self.request(key, Operation::Reverse) }
+        PinRequest { original, ..Self::request(key, Operation::Reverse) }
     }
 
     fn card(&self) -> Arc<CardRecord> {

@@ -3,7 +3,8 @@
 //! Single DES with the first key over all blocks, then decryption with the second and encryption with the third (the
 //! first again for a double-length key). **Never here:** which bytes of a message enter (`iso8583::mac`).
 
-use crate::pin::des::Des;
+use des::Des;
+use des::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 
 /// A MAC key with its schedules prepared.
 pub(super) struct RetailMac {
@@ -15,7 +16,7 @@ pub(super) struct RetailMac {
 impl RetailMac {
     /// From 16 or 24 bytes; `None` for another number.
     pub(super) fn new(key: &[u8]) -> Option<Self> {
-        let part = |at: usize| Some(Des::new(key.get(at..)?.first_chunk()?));
+        let part = |at: usize| Des::new_from_slice(key.get(at..at + 8)?).ok();
         match key.len() {
             16 => Some(Self { chain: part(0)?, middle: part(8)?, last: part(0)? }),
             24 => Some(Self { chain: part(0)?, middle: part(8)?, last: part(16)? }),
@@ -32,10 +33,10 @@ impl RetailMac {
             for (byte, more) in state.iter_mut().zip(block) {
                 *byte ^= more;
             }
-            self.chain.encrypt(&mut state);
+            self.chain.encrypt_block((&mut state).into());
         }
-        self.middle.decrypt(&mut state);
-        self.last.encrypt(&mut state);
+        self.middle.decrypt_block((&mut state).into());
+        self.last.encrypt_block((&mut state).into());
         state
     }
 }
