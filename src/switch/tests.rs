@@ -133,7 +133,7 @@ impl World {
         PinRequest { current: self.block(current), ..Self::request(key, Operation::Verify) }
     }
 
-    fn reverse(&self, key: u64, original: u64) -> PinRequest {
+    fn reverse(key: u64, original: u64) -> PinRequest {
         let original = Some(key_of(original));
         PinRequest { original, ..Self::request(key, Operation::Reverse) }
     }
@@ -235,11 +235,11 @@ async fn a_reversal_puts_the_old_pin_back_once() {
     assert_eq!(world.told(&world.change(1, PIN_1234, PIN_5678)).await, None);
     // A wrong guess in between belongs to the card, not to the change.
     assert_eq!(world.told(&world.verify(2, PIN_1234)).await, Some(Reason::WrongPin));
-    assert_eq!(world.told(&world.reverse(3, 1)).await, None);
+    assert_eq!(world.told(&World::reverse(3, 1)).await, None);
     assert_eq!(world.card().reference, Reference::Pvv(PVV_1234));
     assert_eq!(world.card().pin_tries_used, 1, "tries never go down by a reversal");
     let before = world.card();
-    assert_eq!(world.told(&world.reverse(4, 1)).await, None, "already undone: accepted again");
+    assert_eq!(world.told(&World::reverse(4, 1)).await, None, "already undone: accepted again");
     assert_eq!(world.card(), before);
 }
 
@@ -248,7 +248,7 @@ async fn a_reversal_after_a_later_change_finds_nothing_to_undo() {
     let world = world();
     assert_eq!(world.told(&world.change(1, PIN_1234, PIN_5678)).await, None);
     assert_eq!(world.told(&world.change(2, PIN_5678, PIN_1234)).await, None);
-    assert_eq!(world.told(&world.reverse(3, 1)).await, Some(Reason::OriginalNotFound));
+    assert_eq!(world.told(&World::reverse(3, 1)).await, Some(Reason::OriginalNotFound));
     assert_eq!(world.card().reference, Reference::Pvv(PVV_1234));
 }
 
@@ -257,14 +257,14 @@ async fn a_reversal_of_a_declined_change_is_accepted() {
     let world = world();
     assert_eq!(world.told(&world.change(1, PIN_5678, PIN_1234)).await, Some(Reason::WrongPin));
     let before = world.card();
-    assert_eq!(world.told(&world.reverse(2, 1)).await, None);
+    assert_eq!(world.told(&World::reverse(2, 1)).await, None);
     assert_eq!(world.card(), before);
 }
 
 #[tokio::test]
 async fn a_reversal_that_comes_first_refuses_its_original() {
     let world = world();
-    assert_eq!(world.told(&world.reverse(2, 1)).await, Some(Reason::OriginalNotFound));
+    assert_eq!(world.told(&World::reverse(2, 1)).await, Some(Reason::OriginalNotFound));
     assert_eq!(world.told(&world.change(1, PIN_1234, PIN_5678)).await, Some(Reason::Duplicate));
     assert_eq!(world.card().reference, Reference::Pvv(PVV_1234));
 }
@@ -278,7 +278,7 @@ async fn a_change_and_its_reversal_that_cross_agree_with_the_card() {
         let [(current, old), (new, fresh)] = pins;
         let (change, reversal) = (10_000 + round, 20_000 + round);
         let (change, reversal) =
-            (world.change(change, current, new), world.reverse(reversal, change));
+            (world.change(change, current, new), World::reverse(reversal, change));
         let (told_change, told_reversal) =
             tokio::join!(tokio::spawn(told(&world, change)), tokio::spawn(told(&world, reversal)));
         let told = (told_change.unwrap(), told_reversal.unwrap());

@@ -88,9 +88,9 @@ fn tests_named_in_the_readme_exist() {
     let (_, rest) = readme.split_once("<!-- tests -->").expect("the mark `<!-- tests -->`");
     let (named, _) = rest.split_once("<!-- end of tests -->").expect("the mark of the end");
     let is_test = |name: &str| name.contains('_') && name.chars().all(crate::text::is_word);
-    let names: BTreeSet<_> = named.split('`').skip(1).step_by(2).filter(|n| is_test(n)).collect();
-    assert!(10 < names.len(), "the names are read from the wrong place");
-    let gone: Vec<_> = names
+    let tests: BTreeSet<_> = named.split('`').skip(1).step_by(2).filter(|n| is_test(n)).collect();
+    assert!(10 < tests.len(), "the names are read from the wrong place");
+    let gone: Vec<_> = tests
         .into_iter()
         .filter(|name| !files.iter().any(|f| f.is("rs") && f.text.contains(&format!("fn {name}("))))
         .collect();
