@@ -229,6 +229,20 @@ async fn of_parallel_changes_with_one_current_pin_one_wins() {
     assert_eq!(world.card().pin_tries_used, 2);
 }
 
+/// Losers of a conflict were told before the winner was published: they read the old card again, and fifty requests for
+/// one card spent their retries on one batch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fifty_right_pins_at_once_are_all_right() {
+    let world = world();
+    for round in 0..4 {
+        let first = round * 50 + 1;
+        let requests = (first..first + 50).map(|key| world.verify(key, PIN_1234)).collect();
+        let told = world.told_at_once(requests).await;
+        check_counts(&told, &[(None, 50)]);
+    }
+    assert_eq!(world.card().version, 200, "one commit each");
+}
+
 #[tokio::test]
 async fn a_reversal_puts_the_old_pin_back_once() {
     let world = world();

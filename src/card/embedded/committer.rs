@@ -93,6 +93,8 @@ pub(crate) struct Committer {
     head: [u8; 32],
     batch: Batch,
     accepted: Vec<Accepted>,
+    /// Of this batch: their card changed since it was read.
+    conflicts: Vec<(Claim, oneshot::Sender<Answer>)>,
     /// Versions that earlier commits of the same batch gave.
     versions: HashMap<(PanHash, u16), u32>,
     batch_size: metrics::Histogram,
@@ -128,6 +130,7 @@ impl Committer {
             head,
             batch: Batch::default(),
             accepted: Vec::with_capacity(COMMIT_BATCH_MAX),
+            conflicts: Vec::with_capacity(COMMIT_BATCH_MAX),
             versions: HashMap::with_capacity(COMMIT_BATCH_MAX),
             batch_size: metrics::histogram!("pinion_commit_batch_size"),
             seconds: metrics::histogram!("pinion_commit_seconds"),
@@ -144,20 +147,28 @@ impl Committer {
                 continue;
             }
             self.take(&mut waiting);
-            if self.accepted.is_empty() {
-                continue;
-            }
-            match self.make_durable() {
-                Ok(()) => self.publish(),
-                Err(error) => {
-                    self.shared.poison(error.to_string());
-                    self.accepted.drain(..).for_each(Accepted::refuse_poisoned);
+            if !self.accepted.is_empty() {
+                match self.make_durable() {
+                    Ok(()) => self.publish(),
+                    Err(error) => {
+                        self.shared.poison(error.to_string());
+                        self.accepted.drain(..).for_each(Accepted::refuse_poisoned);
+                    }
                 }
             }
+            self.answer_conflicts();
         }
     }
 
-    /// Writes the records of what may be committed into the batch; answers the rest at once.
+    /// Only after the batch is published: who is told of a conflict reads the card again, and must see what won.
+    fn answer_conflicts(&mut self) {
+        for (claim, answer) in self.conflicts.drain(..) {
+            let refused = CommitRefused { error: StoreError::Conflict, claim: Some(claim) };
+            let _ = answer.send(Err(refused));
+        }
+    }
+
+    /// Writes the records of what may be committed into the batch; the rest are conflicts.
     fn take(&mut self, waiting: &mut Vec<Work>) {
         self.batch.reset(self.shared.durable.load(Ordering::Relaxed) + 1);
         self.versions.clear();
@@ -190,13 +201,11 @@ impl Committer {
         if let Some(card) = &card
             && !self.is_next_version(card)
         {
-            let refused = CommitRefused { error: StoreError::Conflict, claim: Some(claim) };
-            let _ = answer.send(Err(refused));
+            self.conflicts.push((claim, answer));
             return None;
         }
         if self.original_arrived(&entry) {
-            let refused = CommitRefused { error: StoreError::Conflict, claim: Some(claim) };
-            let _ = answer.send(Err(refused));
+            self.conflicts.push((claim, answer));
             return None;
         }
         let sequence = self.batch.next();
