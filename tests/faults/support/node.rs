@@ -1,7 +1,7 @@
 //! A switch under test: a directory with keys, cards and a configuration, and the real binary that runs on it.
 //!
-//! The same ports serve all its lives, so clients find it again after a kill. Output of every life is appended to one file.
-//! **Never here:** what is sent to it.
+//! The same ports serve all its lives, so clients find it again after a kill. Output of every life is appended to
+//! one file. **Never here:** what is sent to it.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
