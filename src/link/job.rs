@@ -256,7 +256,7 @@ impl Done {
             Some(Side::Us | Side::Host) => tracing::warn!(link = %link.name, key = %key.text(),
                 stan = stan.as_str(), operation, reason, code, "answered"),
             Some(Side::Caller) | None => tracing::debug!(link = %link.name, key = %key.text(),
-                stan = stan.as_str(), operation, reason, code, self.repeated, "answered"),
+                stan = stan.as_str(), operation, reason, code, repeated = self.repeated, "answered"),
         }
     }
 }

@@ -1,8 +1,7 @@
 //! Garbage, half frames, floods of connections and deaf peers on one link, while the other is served as ever.
 //!
 //! Where a message can be answered it is answered 30; where it cannot, the connection is closed and counted by its
-//! reason.
-//! **Never here:** what a message means when it is right.
+//! reason. **Never here:** what a message means when it is right.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};

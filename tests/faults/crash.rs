@@ -1,8 +1,8 @@
 //! Kills under load, over and over on one directory: what was acknowledged is there, nothing is half there.
 //!
-//! Clients keep a ledger of what they sent and what was acknowledged. After each start the ledger is compared with the
-//! node: the acknowledged PIN is right; a request in doubt was done or was not, and its repeat is approved either way.
-//! **Never here:** a look into the store's files.
+//! Clients keep a ledger of what they sent and what was acknowledged. After each start the ledger is compared with
+//! the node: the acknowledged PIN is right; a request in doubt was done or was not, and its repeat is approved
+//! either way. **Never here:** a look into the store's files.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

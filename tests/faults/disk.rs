@@ -1,7 +1,7 @@
 //! Disks that are full or read-only, and a directory that is taken: refusals, never a false approval, nothing lost.
 //!
-//! "Full" is made in two ways: a limit on the size of files, which any user may set, and where this process may mount
-//! one, a small file system of its own. **Never here:** what the store does inside.
+//! "Full" is made in two ways: a limit on the size of files, which any user may set, and where this process may
+//! mount one, a small file system of its own. **Never here:** what the store does inside.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -10,9 +10,9 @@ use std::process::Command;
 
 use rustix::process::{Resource, Rlimit, prlimit};
 
-use crate::support::eventually;
 use crate::support::message::{Client, Message, change, echo, verify};
 use crate::support::node::{Node, PINS, Setup};
+use crate::support::{PATIENCE, eventually, poll};
 
 /// Ignores the signal of a file that grows too large, as a service manager may: the write fails instead.
 const IGNORING: &str = "trap '' XFSZ; exec \"$@\"";
@@ -79,8 +79,8 @@ fn refuses_all(node: &Node, ledger: &Ledger) {
     eprintln!("store: {why}");
 }
 
-/// After a start with space: every acknowledged PIN is right, the refused request was done or was not, and its repeat
-/// is approved either way.
+/// After a start with space: every acknowledged PIN is right, the refused request was done or was not, and its
+/// repeat is approved either way.
 #[track_caller]
 fn recovers(node: &mut Node, ledger: &mut Ledger, refused: (usize, Message)) {
     node.start();
@@ -196,13 +196,29 @@ fn a_read_only_directory_is_refused_at_start() {
         }
         command.uid(nobody).gid(nobody);
     }
-    let read_only = fs::Permissions::from_mode(0o555);
-    let before = fs::metadata(&store).expect("a directory").permissions();
-    fs::set_permissions(&store, read_only).expect("set");
-    let output = command.output().expect("started");
-    fs::set_permissions(&store, before).expect("set");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let log = node.path("refused.log");
+    command.stderr(fs::File::create(&log).expect("a log"));
+    writable(&store, false);
+    let mut child = command.spawn().expect("started");
+    let ended = poll(PATIENCE, || child.try_wait().expect("a status"));
+    // Before anything fails, so that the directory can be removed.
+    writable(&store, true);
+    let _ = child.kill();
+    let said = fs::read_to_string(&log).expect("text");
+    let code = ended.expect("it does not serve from a directory that it may not write").code();
+    assert_eq!(code, Some(1), "{said}");
     assert!(said.contains(&store.display().to_string()), "names the directory: {said}");
     node.audit();
+}
+
+/// Sets the rights of a directory and all in it.
+fn writable(path: &Path, on: bool) {
+    let set = |mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("set");
+    if !path.is_dir() {
+        return set(if on { 0o644 } else { 0o444 });
+    }
+    set(if on { 0o755 } else { 0o555 });
+    for entry in fs::read_dir(path).expect("a directory") {
+        writable(&entry.expect("an entry").path(), on);
+    }
 }

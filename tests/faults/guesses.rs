@@ -1,5 +1,5 @@
-//! Wrong guesses at a PIN: three, however many are made, however parallel, and whatever dies in between (design, rule
-//! 2).
+//! Wrong guesses at a PIN: three, however many are made, however parallel, and whatever dies in between (design,
+//! rule 2).
 //!
 //! **Never here:** the right PIN, which would set the count back.
 

@@ -1,8 +1,8 @@
 //! One run with every kind of request, at the most talkative log level: nothing secret is in what was written.
 //!
 //! Every other test's output is searched the same way when its node ends. Searched here besides: what the commands
-//! print, the pages of the admin port, and the files of the store, where numbers rest encrypted. **Never here:** how
-//! to search (`support::leak`).
+//! print, the pages of the admin port, and the files of the store, where numbers rest encrypted. **Never here:**
+//! how to search (`support::leak`).
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -2,8 +2,8 @@
 //!
 //! Looked for: whole card numbers, also in packed form and at the head of track 2; PINs of six digits as words of
 //! their own and as lists of bytes; PIN blocks and keys in hexadecimal of either case, and as raw bytes. A masked
-//! number may show six digits in front and four behind. **Never here:** a pattern of a secret's name: what counts is
-//! the value.
+//! number may show six digits in front and four behind. **Never here:** a pattern of a secret's name: what counts
+//! is the value.
 
 use std::collections::{BTreeSet, HashSet};
 

@@ -1,4 +1,5 @@
-//! ISO 8583:1987 in ASCII with a binary bitmap, as the contract gives it: requests, answers, and a connection for them.
+//! ISO 8583:1987 in ASCII with a binary bitmap, as the contract gives it: requests, answers, and a connection for
+//! them.
 //!
 //! Written from the field table of the standard, with PIN blocks of ISO 9564-1 format 0 under the demo world's key.
 //! **Never here:** the crate's own codec or ciphers.

@@ -1,8 +1,7 @@
 //! A switch under test: a directory with keys, cards and a configuration, and the real binary that runs on it.
 //!
-//! The same ports serve all its lives, so clients find it again after a kill. Output of every life is appended to one
-//! file.
-//! **Never here:** what is sent to it.
+//! The same ports serve all its lives, so clients find it again after a kill. Output of every life is appended to
+//! one file. **Never here:** what is sent to it.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -27,7 +26,8 @@ static WORLD: LazyLock<Value> = LazyLock::new(|| {
 
 /// A directory with the key files, made once.
 static KEYS: LazyLock<TempDir> = LazyLock::new(|| {
-    let dir = TempDir::new().expect("a directory");
+    // What is static is never dropped: it stays until the build's directory is cleaned.
+    let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let path = |name: &str| dir.path().join(name).display().to_string();
     let (keys, lmk) = (path("keys.toml"), path("lmk.key"));
     let base = ["keys", "--allow-test-keys", "--keys", &keys, "--lmk", &lmk];
