@@ -2,7 +2,7 @@
 //!
 //! Compiled once at load, checked whole. **Never here:** message bytes, keys, response codes (see `codes`).
 
-use crate::iso8583::{Dialect, Item, SpecError};
+use crate::iso8583::{Bitmap, Dialect, Item, SpecError};
 
 /// Which messages and elements carry a PIN change in one dialect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct PinMap {
     pub(super) sign_on: Vec<Box<str>>,
     pub(super) sign_off: Vec<Box<str>>,
     pub(super) echo: Vec<Box<str>>,
-    pub(super) echo_fields: Vec<u8>,
+    pub(super) echo_fields: Bitmap,
     pub(super) response_code: u8,
 }
 
@@ -93,6 +93,7 @@ impl PinMap {
     pub fn of(dialect: &Dialect) -> Result<Self, SpecError> {
         let section = section(dialect, "pin_change")?;
         only_known(section, KEYS)?;
+        let echo = numbers(section, "echo_fields")?;
         let map = Self {
             requests: digits(section, "requests")?,
             reversals: digits(section, "reversals")?,
@@ -110,18 +111,18 @@ impl PinMap {
             sign_on: texts(section, "sign_on")?,
             sign_off: texts(section, "sign_off")?,
             echo: texts(section, "echo")?,
-            echo_fields: numbers(section, "echo_fields")?,
+            echo_fields: echo.iter().copied().collect(),
             response_code: number(needed(section, "response_code")?, "response_code")?,
         };
-        map.check(dialect, section)?;
+        map.check(dialect, section, &echo)?;
         Ok(map)
     }
 
     /// Every element the map names must have a rule in the dialect, and the lists must be usable.
-    fn check(&self, dialect: &Dialect, section: &Item) -> Result<(), SpecError> {
+    fn check(&self, dialect: &Dialect, section: &Item, echo: &[u8]) -> Result<(), SpecError> {
         let places = [self.current_pin.field, self.new_pin.field, self.original];
         let others = [self.network_code, self.response_code];
-        let named = places.iter().chain(&others).chain(&self.identify).chain(&self.echo_fields);
+        let named = places.iter().chain(&others).chain(&self.identify).chain(echo);
         if let Some(unknown) = named.into_iter().find(|n| dialect.field(**n).is_none()) {
             let key = format!("field {unknown}");
             return Err(section.error(&key, "has no rule in [fields]: add it or name another"));
@@ -135,7 +136,7 @@ impl PinMap {
         //= spec/pin-change.md#8.2
         //# An answer MUST NOT carry a PIN block, track 1 or 2, or chip data: a dialect that lists
         //# such a field among those to give back MUST be refused when it is loaded.
-        if self.echo_fields.iter().any(|n| self.is_secret(*n)) {
+        if echo.iter().any(|n| self.is_secret(*n)) {
             return Err(section.error("echo_fields", "must not name a field that carries a PIN"));
         }
         Ok(())

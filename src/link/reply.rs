@@ -6,7 +6,7 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::iso8583::frame::Header;
-use crate::iso8583::{Builder, Dialect, EncodeError, Message};
+use crate::iso8583::{Bitmap, Builder, Dialect, EncodeError, Message};
 use crate::link::codes::Code;
 
 /// Most elements an answer gives back.
@@ -35,7 +35,7 @@ impl Reply {
         message: &Message<'_>,
         frame: Bytes,
         header: Header,
-        echo_fields: &[u8],
+        echo_fields: &Bitmap,
         also: Option<u8>,
     ) -> Self {
         let mut reply = Self {
@@ -46,7 +46,7 @@ impl Reply {
             count: 0,
         };
         for field in message.present() {
-            if echo_fields.contains(&field) || also == Some(field) {
+            if echo_fields.has(field) || also == Some(field) {
                 reply.note(message, field);
             }
         }

@@ -12,7 +12,7 @@ use crate::domain::pin::{LmkPin, Reference, ZonePin};
 use crate::domain::request::{Operation, PinRequest};
 use crate::hsm::{Change, ChangeVerdict, Hsm, HsmError, Verdict};
 use crate::limits::CONFLICT_RETRIES_MAX;
-use crate::switch::handle::{Job, Switch, refused};
+use crate::switch::handle::{Job, Switch, refused, still_awaited};
 use crate::switch::stages::Stage;
 
 /// What a request leads to: the card as it shall be (if it changes), and whether it is declined.
@@ -31,7 +31,7 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
     /// Reads the card, judges the request, commits; again if another request changed the card in between.
     pub(super) async fn cms(&self, job: Job<'_>, mut claim: S::Claim) -> Result<Receipt, Reason> {
         for _ in 0..CONFLICT_RETRIES_MAX {
-            self.still_awaited(job.request)?;
+            still_awaited(job.request, job.stages.last())?;
             let judgement = match self.store.card(job.card).await.map_err(refused)? {
                 Some(card) => self.judge(&job, &card).await,
                 None => Judgement::declined(Reason::CardUnknown),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::card::{CardKey, CardRecord, Entry, Fingerprint, Receipt, Seen, Store, StoreError};
-use crate::domain::clock::Clock;
+use crate::domain::clock::{Clock, Now};
 use crate::domain::outcome::{Outcome, Reason};
 use crate::domain::pan::{Account12, PanHash};
 use crate::domain::request::{CardName, Operation, PinRequest};
@@ -107,7 +107,7 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
         if !request.rights.allow(request.operation) {
             return Err(Reason::ChannelNotAllowed);
         }
-        self.still_awaited(request)?;
+        still_awaited(request, stages.last())?;
 
         // Dedupe: seen? The stored answer.
         let card = match &request.card {
@@ -160,16 +160,6 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
         }
     }
 
-    /// Work for a caller that no longer waits is not started.
-    pub(super) fn still_awaited(&self, request: &PinRequest) -> Result<(), Reason> {
-        //= spec/pin-change.md#3.2
-        //# Work whose deadline has passed MUST NOT be started, and is answered as unavailable (91).
-        if request.deadline <= self.clock.now() {
-            return Err(Reason::Unavailable);
-        }
-        Ok(())
-    }
-
     /// The number's account field: from the request, or opened from the record of a card named otherwise.
     pub(super) fn account(
         &self,
@@ -202,6 +192,16 @@ impl Job<'_> {
             original: self.request.original,
         }
     }
+}
+
+/// Work for a caller that no longer waits is not started. `now` is the newest reading of the clock.
+pub(super) fn still_awaited(request: &PinRequest, now: Now) -> Result<(), Reason> {
+    //= spec/pin-change.md#3.2
+    //# Work whose deadline has passed MUST NOT be started, and is answered as unavailable (91).
+    if request.deadline <= now {
+        return Err(Reason::Unavailable);
+    }
+    Ok(())
 }
 
 /// What a refusal of the store means to the caller: full is overload, everything else is our failure.

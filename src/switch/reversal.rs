@@ -11,7 +11,7 @@ use crate::domain::pin::Reference;
 use crate::domain::request::TransactionKey;
 use crate::hsm::Hsm;
 use crate::limits::CONFLICT_RETRIES_MAX;
-use crate::switch::handle::{Job, Switch, refused};
+use crate::switch::handle::{Job, Switch, refused, still_awaited};
 use crate::switch::stages::Stage;
 
 impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
@@ -23,7 +23,7 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
     ) -> Result<Receipt, Reason> {
         let original = job.request.original.ok_or(Reason::FormatError)?;
         for _ in 0..CONFLICT_RETRIES_MAX {
-            self.still_awaited(job.request)?;
+            still_awaited(job.request, job.stages.last())?;
             let card = self.store.card(job.card).await.map_err(refused)?;
             let last_change = card.as_deref().and_then(|card| undo_of(card, original));
             let (card, declined) = match (card.as_deref(), last_change) {

@@ -80,6 +80,12 @@ impl Stages {
         self.since = now;
     }
 
+    /// When the last stage ended: the newest reading of the clock.
+    #[must_use]
+    pub fn last(&self) -> Now {
+        self.since
+    }
+
     /// Takes over the stages of a later part of the line, which ended last.
     pub fn follow(&mut self, later: &Self) {
         for (total, spent) in self.spent.iter_mut().zip(later.spent) {

@@ -6,6 +6,7 @@
 //! and the disk; folding, expiry, trimming (see `checkpoint`).
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
@@ -13,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::card::embedded::codec::{self, BulkNote, CodecError};
-use crate::card::embedded::index::{Claim, Index, Late};
+use crate::card::embedded::index::{AlreadyHashed, Claim, Index, Late};
 use crate::card::embedded::journal::{Batch, Journal, JournalError};
 use crate::card::{CardKey, CardRecord, CommitRefused, Entry, Receipt, StoreError};
 use crate::domain::clock::{Clock, WallMillis};
@@ -96,7 +97,7 @@ pub(crate) struct Committer {
     /// Of this batch: their card changed since it was read.
     conflicts: Vec<(Claim, oneshot::Sender<Answer>)>,
     /// Versions that earlier commits of the same batch gave.
-    versions: HashMap<(PanHash, u16), u32>,
+    versions: HashMap<(PanHash, u16), u32, BuildHasherDefault<AlreadyHashed>>,
     batch_size: metrics::Histogram,
     seconds: metrics::Histogram,
 }
@@ -131,7 +132,10 @@ impl Committer {
             batch: Batch::default(),
             accepted: Vec::with_capacity(COMMIT_BATCH_MAX),
             conflicts: Vec::with_capacity(COMMIT_BATCH_MAX),
-            versions: HashMap::with_capacity(COMMIT_BATCH_MAX),
+            versions: HashMap::with_capacity_and_hasher(
+                COMMIT_BATCH_MAX,
+                BuildHasherDefault::default(),
+            ),
             batch_size: metrics::histogram!("pinion_commit_batch_size"),
             seconds: metrics::histogram!("pinion_commit_seconds"),
         }

@@ -17,6 +17,10 @@ use crate::domain::outcome::{Outcome, Reason};
 use crate::domain::pan::PanHash;
 use crate::domain::request::{IdentityKind, TransactionKey};
 
+/// Room for transaction keys at the start: 16 MiB. Growing moves every key that is there, and a request that inserts
+/// helps with it.
+const TRANSACTIONS_AT_START: usize = 1 << 20;
+
 /// Everything in memory.
 pub(crate) struct Index {
     cards: HashMap<PanHash, Slot, BuildHasherDefault<AlreadyHashed>>,
@@ -51,7 +55,7 @@ impl Index {
         Self {
             cards: HashMap::with_capacity_and_hasher(cards, BuildHasherDefault::default()),
             identities: [HashMap::new(), HashMap::new(), HashMap::new()],
-            transactions: HashMap::new(),
+            transactions: HashMap::with_capacity(TRANSACTIONS_AT_START.min(transactions_max)),
             transactions_max,
             cards_count: AtomicUsize::new(0),
         }
