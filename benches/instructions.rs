@@ -1,4 +1,5 @@
-//! Instructions of the pieces of the path, counted by callgrind: numbers that do not depend on what else the machine does.
+//! Instructions of the pieces of the path, counted by callgrind: numbers that do not depend on what else the machine
+//! does.
 //!
 //! `cargo bench --bench instructions`. Each piece runs N and 2N times under valgrind; the difference over N is one of
 //! it, start-up and set-up left out. `BENCHMARKS.md` says how to read them. **Never here:** time.

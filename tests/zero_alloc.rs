@@ -5,6 +5,7 @@
 //! runtime threads have a counter of their own, and what is left (committer, chores, the store's engine) another.
 //! **Never here:** time.
 #![expect(unsafe_code, reason = "an allocator cannot be written without it")]
+#![expect(clippy::unwrap_used, reason = "a test without its world has nothing to say")]
 
 use std::alloc::{GlobalAlloc, Layout as Memory, System};
 use std::cell::Cell;

@@ -37,7 +37,7 @@ impl<'o> CompositeBuilder<'o> {
     ///
     /// # Errors
     ///
-    /// As [`Builder::text`].
+    /// As [`super::Builder::text`].
     pub fn text(&mut self, key: u32, ascii: &[u8]) -> Result<(), EncodeError> {
         match self.inner {
             Inner::Bitmap { .. } => {
@@ -56,7 +56,7 @@ impl<'o> CompositeBuilder<'o> {
     ///
     /// # Errors
     ///
-    /// As [`Builder::binary`].
+    /// As [`super::Builder::binary`].
     pub fn binary(&mut self, key: u32, bytes: &[u8]) -> Result<(), EncodeError> {
         let failed = |rule| EncodeError { field: key, rule };
         match self.inner {
@@ -82,7 +82,7 @@ impl<'o> CompositeBuilder<'o> {
     ///
     /// # Errors
     ///
-    /// As [`Builder::raw`].
+    /// As [`super::Builder::raw`].
     pub fn raw(&mut self, key: u32, wire: &[u8]) -> Result<(), EncodeError> {
         let failed = |rule| EncodeError { field: key, rule };
         let spec = self.open(key)?;
@@ -95,7 +95,7 @@ impl<'o> CompositeBuilder<'o> {
     ///
     /// # Errors
     ///
-    /// As [`Builder::composite`].
+    /// As [`super::Builder::composite`].
     pub fn composite(
         &mut self,
         key: u32,
