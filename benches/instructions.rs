@@ -3,7 +3,6 @@
 //!
 //! `cargo bench --bench instructions`. Each piece runs N and 2N times under valgrind; the difference over N is one of
 //! it, start-up and set-up left out. `BENCHMARKS.md` says how to read them. **Never here:** time.
-#![expect(missing_docs, reason = "a bench has no API")]
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 #![expect(clippy::unwrap_used, reason = "a bench that fails has no better way to say so")]
 
@@ -24,7 +23,10 @@ use pinion::iso8583::{Builder, Dialect, Layout, decode};
 use zeroize::Zeroizing;
 
 const TIMES: u64 = 1000;
-const PIECES: [(&str, fn(u64)); 5] = [
+/// A piece of the path, and what runs it so many times.
+type Piece = (&'static str, fn(u64));
+
+const PIECES: [Piece; 5] = [
     ("decode", decode_change),
     ("answer", write_answer),
     ("change", pin_change),
