@@ -21,6 +21,7 @@ pub(super) struct AuditArgs {
 #[derive(Debug, clap::Subcommand)]
 enum AuditCommand {
     /// Walk the chain from its anchor to its end. Exits 1 and names the first record that is wrong.
+    #[command(after_help = "Example: pinion audit verify --config pinion.toml")]
     Verify {
         #[command(flatten)]
         place: Place,

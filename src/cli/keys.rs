@@ -53,14 +53,19 @@ enum Command {
     /// Make the local master key, at random or from components, and a key file with the three keys of the vault.
     ///
     /// With a key file in place it restores the local master key from its components.
+    #[command(after_help = "Example: pinion keys init --components 3")]
     Init(Parts),
     /// Make a random key.
+    #[command(after_help = "Example: pinion keys generate zpk.atm --type ZPK")]
     Generate(New),
     /// Take in a key from components, or one wrapped under a ZMK.
+    #[command(after_help = "Example: pinion keys import zpk.atm --type ZPK --components 2")]
     Import(Import),
     /// List the keys with their check values.
+    #[command(after_help = "Example: pinion keys list --json")]
     List,
     /// Open every key and check it as `serve` would.
+    #[command(after_help = "Example: pinion keys check --keys keys.toml --lmk lmk.key")]
     Check,
 }
 
