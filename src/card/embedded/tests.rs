@@ -300,8 +300,8 @@ async fn conflicts_within_one_batch_are_seen() {
     });
     let all = futures_util::future::join_all(commits);
     let release = async {
-        // The first commit alone may be a batch of its own; the rest waits behind its sync.
-        while store.status().queue_depth < 8 {
+        // All are queued by now. The committer takes one or more, the rest waits behind its sync.
+        while store.status().queue_depth == 9 {
             tokio::task::yield_now().await;
         }
         gate.hold.store(false, Ordering::SeqCst);
