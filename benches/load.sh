@@ -54,7 +54,8 @@ load() {
         --server-pid "$server" "$@"
 }
 echo "closed loop, 8 connections, 32 in flight each"
-load --connections 8 --in-flight 32 | tee "$dir/closed"
+load --connections 8 --in-flight 32 >"$dir/closed"
+cat "$dir/closed"
 half=$(awk 'NR == 1 { printf "%d", $1 / 2 }' "$dir/closed")
 echo
 echo "fixed rate, $half a second"

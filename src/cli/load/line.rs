@@ -27,6 +27,11 @@ const FORMS_MAX: usize = 16;
 /// One response code as it is on the wire, at most four characters.
 pub(super) type Code = [u8; 4];
 
+/// Whether a change was made: `00`, `000` or `0000`, as the dialect has it.
+pub(super) fn approved(code: Code) -> bool {
+    code.iter().all(|digit| matches!(digit, b'0' | b' '))
+}
+
 /// What became of one request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Answered {
@@ -143,7 +148,7 @@ impl Line {
             let slot = slot.filter(|slot| slot.stan == stan);
             let slot = slot.context("an answer that nobody waits for")?;
             self.in_flight -= 1;
-            if &code[..2] == b"00" {
+            if approved(code) {
                 self.deck.changed(slot.card as usize);
             }
             // A declined change of the ending would be declined again.

@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use crate::cli::load::drive::{Pace, Plan};
-use crate::cli::load::line::{Answered, Code};
+use crate::cli::load::line::{Answered, Code, approved};
 use crate::domain::clock::Now;
 
 /// Latencies are kept in microseconds with three digits, up to this.
@@ -21,6 +21,7 @@ pub(super) struct Report {
     plan: Plan,
     latency: Histogram<u64>,
     codes: Vec<(Code, u64)>,
+    /// Changes approved before the time was up.
     in_time: u64,
     unanswered: u64,
     server_cpu: Option<Duration>,
@@ -43,7 +44,7 @@ impl Report {
 
     /// One answer while measuring.
     pub(super) fn take(&mut self, now: Now, answered: &Answered) {
-        self.in_time += 1;
+        self.in_time += u64::from(approved(answered.code));
         self.take_late(now, answered);
     }
 
@@ -76,7 +77,7 @@ impl Report {
 
     /// Whether every answer was an approval.
     pub(super) fn all_approved(&self) -> bool {
-        self.codes.iter().all(|(code, _)| code.starts_with(b"00"))
+        self.codes.iter().all(|(code, _)| approved(*code))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
