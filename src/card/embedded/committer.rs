@@ -10,7 +10,6 @@ use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -23,11 +22,6 @@ use crate::domain::outcome::Reason;
 use crate::domain::pan::PanHash;
 use crate::domain::vault::Vault;
 use crate::limits::COMMIT_BATCH_MAX;
-
-/// A batch of so many records is worth its sync at once.
-const GATHER_BELOW: usize = 32;
-/// How long a smaller one may grow: about the time of a sync, so that it adds no more than that to an answer.
-const GATHER: Duration = Duration::from_micros(100);
 
 /// What waits for the committer.
 pub(crate) enum Work {
@@ -152,7 +146,6 @@ impl Committer {
         let _poisons = PanicPoisons(Arc::clone(&self.shared));
         let mut waiting = Vec::with_capacity(COMMIT_BATCH_MAX);
         while queue.blocking_recv_many(&mut waiting, COMMIT_BATCH_MAX) != 0 {
-            gather(&mut queue, &mut waiting);
             if self.shared.poisoned() {
                 waiting.drain(..).for_each(refuse_poisoned);
                 continue;
@@ -303,20 +296,6 @@ impl Committer {
                 }
             }
         }
-    }
-}
-
-/// Lets a small batch grow for a moment when requests come side by side. A sync costs the same for three records as
-/// for a hundred; at a steady rate well below the highest, syncing every three was half of the processor time. A
-/// request that is alone never waits.
-fn gather(queue: &mut mpsc::Receiver<Work>, waiting: &mut Vec<Work>) {
-    if !(2..GATHER_BELOW).contains(&waiting.len()) {
-        return;
-    }
-    std::thread::park_timeout(GATHER);
-    while waiting.len() < COMMIT_BATCH_MAX {
-        let Ok(work) = queue.try_recv() else { return };
-        waiting.push(work);
     }
 }
 
