@@ -72,11 +72,6 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
         &self.clock
     }
 
-    /// The products and routes in force.
-    pub fn rules(&self) -> Arc<Rules> {
-        self.rules.load_full()
-    }
-
     /// Takes one request to its outcome.
     pub async fn handle(&self, request: &PinRequest) -> Answer {
         let mut stages = Stages::start(self.clock.now());
