@@ -28,7 +28,7 @@ impl Tag {
         let first = bytes.iter().position(|b| *b != 0)?;
         let bytes = &bytes[first..];
         let (tag, length) = Self::read(bytes, 0).ok()?;
-        (length == bytes.len() && bytes != [0xFF]).then_some(tag)
+        (length == bytes.len() && padding_length(bytes) == 0).then_some(tag)
     }
 
     /// The number.
