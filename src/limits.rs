@@ -52,6 +52,10 @@ pub const LOG_LINES_MAX: usize = 8192;
 pub const LOG_LINE_BYTES_MAX: usize = 4096;
 /// Connections the admin listener may hold. Further ones are closed at once.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Bytes of an admin answer that a command reads. A longer one is an error.
+pub const ADMIN_ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Bytes of an admin request's body. A longer one is refused: 413.
+pub const ADMIN_BODY_BYTES_MAX: usize = 4096;
 /// Silence after which an admin connection is closed.
 pub const ADMIN_IDLE_SECONDS: u64 = 60;
 
