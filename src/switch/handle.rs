@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use crate::card::{CardKey, CardRecord, Entry, Fingerprint, Receipt, Seen, Store, StoreError};
 use crate::domain::clock::{Clock, Now};
 use crate::domain::outcome::{Outcome, Reason};
-use crate::domain::pan::{Account12, PanHash};
+use crate::domain::pan::{Account12, Pan, PanHash};
 use crate::domain::request::{CardName, Operation, PinRequest};
 use crate::domain::vault::Vault;
 use crate::hsm::Hsm;
@@ -136,13 +136,12 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
         // Route: Postilion or CMS, and why.
         let rules = self.rules.load_full();
         let route = match &request.card {
-            CardName::Pan { pan, .. } => {
-                rules.routes.decide(Question { pan, wish: request.wish }).route
-            }
-            CardName::Identity { .. } => Route::Cms,
+            CardName::Pan { pan, .. } => choose(&rules, request, pan),
+            CardName::Identity { .. } => Some(Route::Cms),
         };
-        answer.route = Some(route);
+        answer.route = route;
         stages.end(Stage::Route, self.clock.now());
+        let route = route.ok_or(Reason::NoRoute)?;
 
         let job = Job { request, rules: &rules, card, fingerprint, stages };
         match (route, request.operation) {
@@ -187,6 +186,17 @@ impl Job<'_> {
             original: self.request.original,
         }
     }
+}
+
+/// Where a request goes, by the rules. The explanation is made only where it is logged.
+fn choose(rules: &Rules, request: &PinRequest, pan: &Pan) -> Option<Route> {
+    let (wish, institution, link) = (request.wish, request.institution, Some(request.link));
+    let question = Question { pan, wish, institution, link };
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        let explanation = rules.routes.explain(question);
+        tracing::debug!(key = %request.key.text(), %explanation, "route");
+    }
+    rules.routes.decide(question).route
 }
 
 /// Work for a caller that no longer waits is not started. `now` is the newest reading of the clock.
