@@ -24,6 +24,42 @@ pub const NAME_BYTES_MAX: usize = 32;
 pub const PRODUCTS_MAX: usize = 1024;
 /// Networks one allow list may name. Configuration refuses more.
 pub const ALLOWED_NETWORKS_MAX: usize = 64;
+/// Rules of the routing table. Configuration refuses more.
+pub const ROUTE_RULES_MAX: usize = 256;
+/// Values one condition of a rule may list. Configuration refuses more.
+pub const ROUTE_VALUES_MAX: usize = 1024;
+/// Postilion nodes. Configuration refuses more.
+pub const HOST_NODES_MAX: usize = 16;
+/// Connections to one node that may be configured.
+pub const HOST_CONNECTIONS_MAX: usize = 64;
+/// Requests one node may have unanswered. Further ones go to another node; where there is none they are shed: 91.
+pub const IN_FLIGHT_PER_NODE_MAX: usize = 16_384;
+/// Elements that may pair an answer with its request. Configuration refuses more.
+pub const MATCH_FIELDS_MAX: usize = 8;
+/// Response codes one list or map of the hosts' codes may name. Configuration refuses more.
+pub const HOST_CODES_MAX: usize = 1024;
+/// Fixed elements of requests to the hosts. Configuration refuses more.
+pub const HOST_FIELDS_MAX: usize = 64;
+/// Bytes of one fixed element. Configuration refuses longer ones.
+pub const HOST_FIELD_BYTES_MAX: usize = 255;
+/// Longest silence on a host connection before an echo may be due.
+pub const ECHO_SECONDS_MAX: u64 = 3600;
+/// Longest time a connection to a host may take to be made. Then it is given up and tried again.
+pub const CONNECT_MS_MAX: u64 = 60_000;
+/// Longest pause between two tries to connect to a host.
+pub const RECONNECT_MS_MAX: u64 = 600_000;
+/// Unanswered requests in a row that a breaker may be told to bear.
+pub const BREAKER_FAILURES_MAX: u32 = 1000;
+/// Longest time a breaker may stay open.
+pub const BREAKER_OPEN_MS_MAX: u64 = 600_000;
+/// Longest pause before a reversal or its repeat is sent.
+pub const REVERSAL_WAIT_MS_MAX: u64 = 3_600_000;
+/// Longest time a change may be unsettled before that is an alarm.
+pub const UNSETTLED_ALARM_SECONDS_MAX: u64 = 604_800;
+/// Longest time an old zone key may be accepted after a new one came.
+pub const KEY_GRACE_SECONDS_MAX: u64 = 86_400;
+/// Longest time between two key exchanges that we ask for.
+pub const KEY_EXCHANGE_HOURS_MAX: u32 = 8760;
 /// PINs one product may list as refused. Configuration refuses more.
 pub const REFUSED_PINS_MAX: usize = 1024;
 /// Digits of the shortest PIN (ISO 9564-1, 8.1).
@@ -62,6 +98,9 @@ pub const ADMIN_IDLE_SECONDS: u64 = 60;
 const _: () = {
     assert!(FRAME_SECONDS_MAX <= IDLE_SECONDS_MAX, "a frame begun is not idle");
     assert!(REQUEST_MS_MAX <= DRAIN_SECONDS_MAX * 1000, "a drain can outlast every request");
+    assert!(PRODUCTS_MAX <= u16::MAX as usize, "rules name products by 16 bits");
+    assert!(LINKS_MAX <= u16::MAX as usize, "rules name links by 16 bits");
+    assert!(HOST_NODES_MAX * IN_FLIGHT_PER_NODE_MAX < 1_000_000, "trace numbers have six digits");
     assert!(PIN_DIGITS_MIN < PIN_DIGITS_MAX && PIN_DIGITS_MAX < 16, "lengths are bits of a u16");
 };
 

@@ -22,9 +22,8 @@ use crate::iso8583::Dialect;
 use crate::iso8583::frame::Framing;
 use crate::link::session::Timers;
 use crate::link::tls::{Tls, TlsFiles};
-use crate::link::{Codes, MacRule, PinMap, Settings};
-use crate::ops::config::{ActiveWish, Config, ConfigError, Link, PinMethod, Route};
-use crate::route::Table;
+use crate::link::{Codes, MacRule, PinMap, Settings, Wish};
+use crate::ops::config::{ActiveWish, Config, ConfigError, Link, PinMethod};
 use crate::switch::{Parts, Rules, Switch, World};
 
 /// The switch as this binary runs it.
@@ -94,14 +93,7 @@ pub(crate) fn rules(config: &Config, hsm: &SoftHsm) -> Result<Rules, Failure> {
             recoverable: product.recoverable,
         });
     }
-    let routes = Table::new(config.products.iter().map(|product| {
-        let route = match product.route {
-            Route::Cms => crate::route::Route::Cms,
-            Route::Postilion => crate::route::Route::Postilion,
-        };
-        (product.bin.as_str().into(), route)
-    }));
-    Ok(Rules { products: Products::new(products), routes })
+    Ok(Rules { products: Products::new(products), routes: config.route_table() })
 }
 
 fn method(
@@ -204,6 +196,19 @@ fn one_link(
         }
         None => None,
     };
+    let wish = match link.active {
+        ActiveWish::Product => Wish::Fixed(None),
+        ActiveWish::Fixed(wish) => Wish::Fixed(Some(wish)),
+        ActiveWish::Message if spoken.map.carries_wish() => Wish::Message,
+        ActiveWish::Message => {
+            let (name, dialect) = (&link.name, spoken.dialect.name());
+            let reason = format!(
+                "link {name:?} cannot take the wish from its messages: dialect {dialect:?} names no \
+                 element for it, `active` in [pin_change]"
+            );
+            return Err(config.error(&at("active"), reason).into());
+        }
+    };
     Ok(Settings {
         id: LinkId(u16::try_from(index).unwrap_or(u16::MAX)),
         name: link.name.as_str().into(),
@@ -217,10 +222,7 @@ fn one_link(
         channel: link.channel,
         rights: link.rights,
         institution: Tag::new(link.institution.as_bytes()),
-        wish: match link.active {
-            ActiveWish::Product => None,
-            ActiveWish::Fixed(wish) => Some(wish),
-        },
+        wish,
         mac,
         in_flight_max: link.in_flight,
         connections_max: link.connections,

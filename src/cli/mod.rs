@@ -20,6 +20,7 @@ mod encode;
 mod keys;
 mod load;
 mod operate;
+mod route;
 mod send;
 mod serve;
 mod stores;
@@ -50,6 +51,8 @@ enum Command {
     Keys(keys::Keys),
     /// Be many ATMs: load at a fixed rate or as fast as answers come, with latency percentiles.
     Load(load::Load),
+    /// Explain where a request would go, rule by rule.
+    Route(route::RouteArgs),
     /// Be an ATM: send one request, print the answer.
     Send(send::Send),
     /// List the dialects, or print one's field table.
@@ -127,6 +130,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             _ => Failure::Other(error.into()),
         }),
         Command::Load(load) => load.run(),
+        Command::Route(route) => route.run(),
         Command::Send(send) => send.run(),
         Command::Dialects(dialects) => dialects.run(),
         Command::Encode(encode) => encode.run(),

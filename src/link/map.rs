@@ -3,6 +3,7 @@
 //! Compiled once at load, checked whole. **Never here:** message bytes, keys, response codes (see `codes`).
 
 use crate::iso8583::{Bitmap, Dialect, Item, SpecError};
+use crate::link::wish::WishElement;
 
 /// Which messages and elements carry a PIN change in one dialect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,7 @@ pub struct PinMap {
     pub(super) echo: Vec<Box<str>>,
     pub(super) echo_fields: Bitmap,
     pub(super) response_code: u8,
+    pub(super) active: Option<WishElement>,
 }
 
 /// What kind of message an MTI announces.
@@ -83,6 +85,7 @@ const KEYS: &[&str] = &[
     "echo",
     "echo_fields",
     "response_code",
+    "active",
 ];
 
 impl PinMap {
@@ -113,6 +116,7 @@ impl PinMap {
             echo: texts(section, "echo")?,
             echo_fields: echo.iter().copied().collect(),
             response_code: number(needed(section, "response_code")?, "response_code")?,
+            active: WishElement::of(section, dialect)?,
         };
         map.check(dialect, section, &echo)?;
         Ok(map)
@@ -140,6 +144,12 @@ impl PinMap {
             return Err(section.error("echo_fields", "must not name a field that carries a PIN"));
         }
         Ok(())
+    }
+
+    /// Whether messages of this dialect may carry a wish (active-active or not).
+    #[must_use]
+    pub fn carries_wish(&self) -> bool {
+        self.active.is_some()
     }
 
     fn is_secret(&self, field: u8) -> bool {
@@ -217,11 +227,11 @@ pub(super) fn only_known(table: &Item, known: &[&str]) -> Result<(), SpecError> 
     }
 }
 
-fn needed<'a>(table: &'a Item, key: &str) -> Result<&'a Item, SpecError> {
+pub(super) fn needed<'a>(table: &'a Item, key: &str) -> Result<&'a Item, SpecError> {
     table.get(key).ok_or_else(|| table.error(key, "is missing"))
 }
 
-fn number(item: &Item, key: &str) -> Result<u8, SpecError> {
+pub(super) fn number(item: &Item, key: &str) -> Result<u8, SpecError> {
     let number = item.as_integer().and_then(|n| u8::try_from(n).ok());
     number
         .filter(|n| (2..=192).contains(n))
@@ -237,7 +247,7 @@ fn numbers(table: &Item, key: &str) -> Result<Vec<u8>, SpecError> {
     list(table, key)?.iter().map(|item| number(item, key)).collect()
 }
 
-fn texts(table: &Item, key: &str) -> Result<Vec<Box<str>>, SpecError> {
+pub(super) fn texts(table: &Item, key: &str) -> Result<Vec<Box<str>>, SpecError> {
     let text = |item: &Item| item.as_str().map(Into::into);
     list(table, key)?
         .iter()

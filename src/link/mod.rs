@@ -19,8 +19,10 @@ mod settings;
 mod slots;
 pub mod tls;
 mod translate;
+mod wish;
 
 pub use codes::{Code, Codes};
 pub use listener::{Drain, Link, bind, serve};
 pub use map::PinMap;
 pub use settings::{MacRule, Settings};
+pub use wish::Wish;

@@ -12,6 +12,7 @@ use crate::link::codes::Codes;
 use crate::link::map::PinMap;
 use crate::link::session::Timers;
 use crate::link::tls::Tls;
+use crate::link::wish::Wish;
 
 /// One configured listener.
 #[derive(Clone, Debug)]
@@ -40,8 +41,8 @@ pub struct Settings {
     pub rights: Rights,
     /// Institution of requests that carry no DE 32.
     pub institution: Tag,
-    /// The wish its requests carry, where one is configured.
-    pub wish: Option<bool>,
+    /// Where the wish of its requests comes from.
+    pub wish: Wish,
     /// Message authentication, where it is configured.
     pub mac: Option<MacRule>,
     /// Requests it may have in flight.

@@ -14,6 +14,7 @@ use crate::link::identify::{Moment, key};
 use crate::link::map::{Class, PinMap, Place, Side};
 use crate::link::session::Event;
 use crate::link::settings::Settings;
+use crate::link::wish::Wish;
 
 /// What a message asks for.
 #[derive(Debug)]
@@ -143,7 +144,7 @@ fn bare(
         current: None,
         new: None,
         original: None,
-        wish: settings.wish,
+        wish: wish(settings, message)?,
         institution: message.text(100).map(|text| Tag::new(text.as_bytes())),
         details: details(settings, message),
         channel: settings.channel,
@@ -191,6 +192,15 @@ fn operation(map: &PinMap, message: &Message<'_>) -> Result<Operation, Reason> {
         Ok(Operation::Verify)
     } else {
         Err(Reason::NotSupported)
+    }
+}
+
+/// The wish of the link, or of the message where the link says so.
+fn wish(settings: &Settings, message: &Message<'_>) -> Result<Option<bool>, Reason> {
+    match (settings.wish, &settings.map.active) {
+        (Wish::Fixed(wish), _) => Ok(wish),
+        (Wish::Message, Some(element)) => element.read(message),
+        (Wish::Message, None) => Ok(None),
     }
 }
 

@@ -36,6 +36,9 @@ pub(crate) fn configuration(port_base: u16, data: &Path) -> Result<Config, Failu
         link.listen.set_port(shift(link.listen.port())?);
     }
     config.admin.listen.set_port(shift(config.admin.listen.port())?);
+    for node in config.postilion.iter_mut().flat_map(|postilion| &mut postilion.nodes) {
+        node.address.port = shift(node.address.port)?;
+    }
     config.store.directory = data.join("store");
     Ok(config)
 }

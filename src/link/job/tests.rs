@@ -24,7 +24,7 @@ use crate::hsm::soft::SoftHsm;
 use crate::hsm::{Change, ChangeVerdict, HsmError};
 use crate::iso8583::Dialect;
 use crate::link::session::Timers;
-use crate::link::{Codes, PinMap, connection};
+use crate::link::{Codes, PinMap, Wish, connection};
 use crate::route::Table;
 use crate::switch::{Parts, Rules, Switch, World};
 
@@ -200,7 +200,7 @@ fn settings(hsm: &SoftHsm, mac: bool) -> Settings {
         channel: Channel::Atm,
         rights: Rights { change: true, reverse: true, unblock: true, verify: true },
         institution: Tag::default(),
-        wish: None,
+        wish: Wish::Fixed(None),
         mac: mac.then_some(MacRule { key, required: false, bytes: 8 }),
         in_flight_max: 100,
         connections_max: 10,
