@@ -44,7 +44,7 @@ impl Check {
                 "admin": config.admin.listen.to_string(),
                 "connects": [],
                 "store": config.store.directory,
-                "keys": hsm.keys().count(),
+                "keys": hsm.keys().len(),
                 "products": rules.products.iter().count(),
             });
             print(&document.to_string());
@@ -58,7 +58,7 @@ impl Check {
         }
         print(&format!("admin    {}", config.admin.listen));
         print(&format!("store    {}", config.store.directory.display()));
-        print(&format!("keys     {} in {}", hsm.keys().count(), config.hsm.keys.display()));
+        print(&format!("keys     {} in {}", hsm.keys().len(), config.hsm.keys.display()));
         print(&format!("products {}", rules.products.iter().count()));
         print("connects to nothing");
         Ok(())

@@ -242,9 +242,10 @@ impl NodeState {
         let keys: Vec<_> = self
             .hsm
             .keys()
+            .into_iter()
             .map(|key| {
                 let kcv = hex::encode_upper(key.check_value);
-                json!({"name": key.name, "type": key.key_type.name(), "kcv": kcv})
+                json!({"name": &*key.name, "type": key.key_type.name(), "kcv": kcv})
             })
             .collect();
         json!({

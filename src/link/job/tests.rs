@@ -20,7 +20,7 @@ use crate::domain::vault::Vault;
 use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
 use crate::hsm::lmk::Lmk;
 use crate::hsm::soft::SoftHsm;
-use crate::hsm::{Change, ChangeVerdict, HsmError};
+use crate::hsm::{Change, ChangeVerdict, HsmError, ImportRefused, Imported};
 use crate::iso8583::Dialect;
 use crate::link::session::Timers;
 use crate::link::{Codes, PinMap, connection};
@@ -40,6 +40,10 @@ struct Panicking(Arc<SoftHsm>);
 impl Hsm for Panicking {
     fn key(&self, name: &str) -> Option<KeyId> {
         self.0.key(name)
+    }
+
+    fn name_of(&self, key: KeyId) -> Option<Arc<str>> {
+        self.0.name_of(key)
     }
 
     async fn to_lmk(&self, pin: &ZonePin, account: &Account12) -> Result<LmkPin, HsmError> {
@@ -106,6 +110,17 @@ impl Hsm for Panicking {
 
     async fn check_value(&self, key: KeyId) -> Result<[u8; 3], HsmError> {
         self.0.check_value(key).await
+    }
+
+    async fn import_key(
+        &self,
+        key: KeyId,
+        zmk: KeyId,
+        wrapped: &[u8],
+        stated: Option<[u8; 3]>,
+        grace: Duration,
+    ) -> Result<Imported, ImportRefused> {
+        self.0.import_key(key, zmk, wrapped, stated, grace).await
     }
 
     async fn diagnose(&self) -> Result<(), HsmError> {
