@@ -9,10 +9,12 @@ use futures_util::FutureExt;
 
 use crate::card::Store;
 use crate::domain::clock::{Clock, Now};
+use crate::domain::exchange::WrappedKey;
 use crate::domain::outcome::{Outcome, Reason};
 use crate::domain::request::{Operation, PinRequest, Tag, TransactionKey};
 use crate::hsm::{Hsm, Verdict};
 use crate::link::codes::Code;
+use crate::link::exchange::take_key;
 use crate::link::listener::{InFlight, Link};
 use crate::link::meters::Finished;
 use crate::link::reply::Reply;
@@ -50,6 +52,8 @@ pub(super) enum Work {
     },
     /// The switch decides.
     Ask(PinRequest),
+    /// The HSM takes a new zone key.
+    Exchange(WrappedKey),
 }
 
 /// A MAC as received: how many bytes of the frame it covers, and its value.
@@ -114,6 +118,15 @@ pub(super) async fn serve<H: Hsm, S: Store, C: Clock>(link: &Link<H, S, C>, job:
                 Err(_) => done.declined = Some(Reason::SystemError),
             }
         }
+        Work::Exchange(key) => {
+            let taken = AssertUnwindSafe(exchange(link, &settings, &done.reply, key, job.mac));
+            match taken.catch_unwind().await.unwrap_or(Err(Reason::SystemError)) {
+                Ok(()) => done.code = settings.codes.network(),
+                Err(reason) => {
+                    (done.code, done.declined) = (settings.codes.of(reason), Some(reason));
+                }
+            }
+        }
     }
     if let Some(rule) = settings.mac
         && (job.mac.is_some() || !job.network)
@@ -147,6 +160,23 @@ async fn ask<H: Hsm, S: Store, C: Clock>(
         }
     }
     Ok(link.switch.handle(request).await)
+}
+
+/// The MAC first, here too; and where the link has a MAC key, a new zone key never comes without one.
+async fn exchange<H: Hsm, S: Store, C: Clock>(
+    link: &Link<H, S, C>,
+    settings: &Settings,
+    reply: &Reply,
+    key: &WrappedKey,
+    mac: Option<ReceivedMac>,
+) -> Result<(), Reason> {
+    //= spec/pin-change.md#9.2
+    //# On a link with a MAC key a key change whose MAC is wrong or missing MUST be answered so (63)
+    //# and MUST change nothing.
+    if let Some(rule) = settings.mac {
+        genuine(link, rule, reply, mac.ok_or(Reason::MacWrong)?).await?;
+    }
+    take_key(link, settings, key).await
 }
 
 /// Whether the message is what its sender authenticated.

@@ -8,6 +8,7 @@
 mod answer;
 mod codes;
 mod connection;
+mod exchange;
 mod identify;
 mod job;
 mod listener;
@@ -23,4 +24,4 @@ mod translate;
 pub use codes::{Code, Codes};
 pub use listener::{Drain, Link, bind, serve};
 pub use map::PinMap;
-pub use settings::{MacRule, Settings};
+pub use settings::{KeyExchange, MacRule, Settings};

@@ -56,6 +56,9 @@ impl SoftHsm {
         let slot = keys.of_type(pin.key(), KeyType::Zpk)?;
         let newest = open_under(&slot.newest, pin, account);
         let Some(previous) = slot.previous(|| self.throttle.clock().wall()) else { return newest };
+        //= spec/pin-change.md#9.4
+        //# For the grace period after an exchange a PIN block under the old key MUST be accepted
+        //# like one under the new key, over a restart too, and never after it.
         match (newest, open_under(&previous.key, pin, account)) {
             (Ok(pin), Err(_)) => {
                 previous.prove_newest();
@@ -381,9 +384,13 @@ impl Hsm for SoftHsm {
     ) -> Result<Imported, ImportRefused> {
         let exchange = self.exchange(key, zmk, wrapped, stated, grace);
         let ring = Arc::clone(&self.ring);
+        let entered = ring.enter()?;
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => runtime
-                .spawn_blocking(move || ring.exchange(&exchange))
+                .spawn_blocking(move || {
+                    let _entered = entered;
+                    ring.exchange(&exchange)
+                })
                 .await
                 .unwrap_or(Err(ImportRefused::Unavailable)),
             Err(_) => ring.exchange(&exchange),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use subtle::ConstantTimeEq;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroizing;
 
 use crate::domain::clock::WallMillis;
@@ -19,6 +20,7 @@ use crate::hsm::keyfile::{KeyFile, KeyFileError};
 use crate::hsm::lmk::Lmk;
 use crate::hsm::soft::table::Table;
 use crate::hsm::{ImportRefused, Imported};
+use crate::limits;
 
 /// Changes take turns: each reads the files, writes them, and swaps the table.
 #[expect(
@@ -40,6 +42,8 @@ pub(super) struct Keyring {
     table: ArcSwap<Table>,
     files: Option<Files>,
     changing: Turn,
+    // Permits of exchanges under way, so that a flood of them does not take the threads of everybody.
+    under_way: Arc<Semaphore>,
 }
 
 /// One exchange, as a partner asks for it.
@@ -54,7 +58,8 @@ pub(super) struct Exchange {
 
 impl Keyring {
     pub(super) fn new(table: Table, files: Option<Files>) -> Self {
-        Self { table: ArcSwap::from_pointee(table), files, changing: Turn::new(()) }
+        let under_way = Arc::new(Semaphore::new(limits::KEY_EXCHANGES_MAX));
+        Self { table: ArcSwap::from_pointee(table), files, changing: Turn::new(()), under_way }
     }
 
     /// The table in force, for one command. It neither waits nor allocates.
@@ -79,6 +84,11 @@ impl Keyring {
         }
         self.table.store(next);
         Ok(())
+    }
+
+    /// Leave to start an exchange, given back when dropped.
+    pub(super) fn enter(&self) -> Result<OwnedSemaphorePermit, ImportRefused> {
+        Arc::clone(&self.under_way).try_acquire_owned().map_err(|_| ImportRefused::Unavailable)
     }
 
     /// Unwraps, writes the key file, swaps. File and table stand as they were after an error.

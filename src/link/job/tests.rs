@@ -214,6 +214,7 @@ fn settings(hsm: &SoftHsm, mac: bool) -> Settings {
         allow: Vec::new(),
         tls: None,
         slow_request: Duration::from_secs(5),
+        key_exchange: None,
     }
 }
 

@@ -1,0 +1,58 @@
+//! A peer's new zone key on its way into the HSM: the one place where a link's key changes.
+//!
+//! **Never here:** the message (`translate`), its MAC (`job`), unwrapping (`hsm`).
+
+use crate::card::Store;
+use crate::domain::clock::Clock;
+use crate::domain::exchange::WrappedKey;
+use crate::domain::outcome::Reason;
+use crate::hsm::{Hsm, ImportRefused};
+use crate::link::listener::Link;
+use crate::link::meters::Exchanged;
+use crate::link::settings::Settings;
+
+/// Takes `wrapped` in as the link's zone PIN key. It is in force, and on disk, when this returns.
+///
+/// # Errors
+/// The reason to answer; the old key stays in force then.
+pub(super) async fn take_key<H: Hsm, S: Store, C: Clock>(
+    link: &Link<H, S, C>,
+    settings: &Settings,
+    wrapped: &WrappedKey,
+) -> Result<(), Reason> {
+    let exchange = settings.key_exchange.ok_or(Reason::ChannelNotAllowed)?;
+    let hsm = link.switch.hsm();
+    let (bytes, stated) = (wrapped.expose_bytes(), wrapped.check_value());
+    let taken = hsm.import_key(settings.zpk, exchange.zmk, bytes, stated, exchange.grace).await;
+    let name = hsm.name_of(settings.zpk).unwrap_or_default();
+    match taken {
+        Ok(imported) => {
+            link.meters.exchanged(Exchanged::Done);
+            let (before, after) =
+                (hex::encode_upper(imported.before), hex::encode_upper(imported.after));
+            tracing::info!(link = %link.name, key = %name, before, after, "zone key exchanged");
+            Ok(())
+        }
+        //= spec/pin-change.md#9.3
+        //# A key whose check value or parity is wrong MUST be refused and MUST be counted, and the
+        //# old key MUST stay.
+        Err(error) => {
+            let (result, reason) = judge(&error);
+            link.meters.exchanged(result);
+            tracing::error!(link = %link.name, key = %name, %error, "zone key refused: the old one stays");
+            Err(reason)
+        }
+    }
+}
+
+/// What a refusal is counted as, and what the peer is told.
+fn judge(error: &ImportRefused) -> (Exchanged, Reason) {
+    match error {
+        ImportRefused::CheckValueWrong { .. } => (Exchanged::CheckValueWrong, Reason::KeyOutOfStep),
+        // What came out is no key: it was wrapped under another one.
+        ImportRefused::Key(_) => (Exchanged::Refused, Reason::KeyOutOfStep),
+        ImportRefused::Unavailable => (Exchanged::Refused, Reason::HsmUnavailable),
+        // Ours to put right: the log says what.
+        _ => (Exchanged::Refused, Reason::SystemError),
+    }
+}
