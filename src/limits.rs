@@ -14,6 +14,8 @@ pub const IN_FLIGHT_PER_LINK_MAX: usize = 4096;
 pub const CONNECTIONS_PER_LINK_MAX: usize = 4096;
 /// Listeners one switch may have. Configuration refuses more.
 pub const LINKS_MAX: usize = 256;
+/// Exchanges of keys that one HSM may have under way. Further ones are refused as if it were unavailable.
+pub const KEY_EXCHANGES_MAX: usize = 16;
 /// Keys one HSM may hold. The key file refuses more.
 pub const KEYS_MAX: usize = 1024;
 /// Bytes of the configuration file. A longer one is refused.

@@ -425,6 +425,7 @@ fn serve(
         allow: Vec::new(),
         tls: None,
         slow_request: Duration::from_secs(30),
+        key_exchange: None,
     };
     let _runtime = runtime.enter();
     let listener = pinion::link::bind(settings.listen).unwrap();

@@ -224,6 +224,7 @@ fn one_link(
         institution: Tag::new(link.institution.as_bytes()),
         wish,
         mac,
+        key_exchange: None,
         in_flight_max: link.in_flight,
         connections_max: link.connections,
         timers: Timers::from_seconds(link.idle_seconds, link.frame_seconds),

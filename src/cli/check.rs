@@ -46,7 +46,7 @@ impl Check {
                 "admin": config.admin.listen.to_string(),
                 "connects": connects.iter().map(Connects::json).collect::<Vec<_>>(),
                 "store": config.store.directory,
-                "keys": hsm.keys().count(),
+                "keys": hsm.keys().len(),
                 "products": rules.products.iter().count(),
                 "routes": config.routing.rules.len(),
                 "warnings": warnings,
@@ -62,7 +62,7 @@ impl Check {
         }
         print(&format!("admin    {}", config.admin.listen));
         print(&format!("store    {}", config.store.directory.display()));
-        print(&format!("keys     {} in {}", hsm.keys().count(), config.hsm.keys.display()));
+        print(&format!("keys     {} in {}", hsm.keys().len(), config.hsm.keys.display()));
         print(&format!("products {}", rules.products.iter().count()));
         if !config.routing.rules.is_empty() {
             let policy = config.routing.policy.label();

@@ -19,6 +19,7 @@ use crate::cli::Failure;
 use crate::cli::boot::{self, NodeSwitch};
 use crate::domain::clock::Clock;
 use crate::hsm::Hsm;
+use crate::hsm::keyfile::KeyFileError;
 use crate::hsm::soft::SoftHsm;
 use crate::link::{self, Link, Settings};
 use crate::ops::admin::Admin;
@@ -187,11 +188,13 @@ impl Running {
 }
 
 impl NodeState {
-    /// Products, routes, rights and bounds from the file, all or nothing.
+    /// Keys, products, routes, rights and bounds from the files, all or nothing.
     fn reload(&self, file: &Path) -> Result<(), Failure> {
         let config = Config::load(file)?;
-        let rules = boot::rules(&config, &self.hsm)?;
-        let settings = boot::links(&config, &self.hsm)?;
+        let refused = |error: KeyFileError| Failure::Config(error.to_string());
+        let keys = self.hsm.reread().map_err(refused)?;
+        let rules = boot::rules(&config, keys.module())?;
+        let settings = boot::links(&config, keys.module())?;
         for (index, (link, new)) in self.links.iter().zip(&settings).enumerate() {
             let old = link.settings();
             let same = old.name == new.name
@@ -209,6 +212,8 @@ impl NodeState {
                 .error("link", "links are added and removed only with a restart")
                 .into());
         }
+        // The last thing that can be refused.
+        self.hsm.adopt(&keys).map_err(refused)?;
         for (link, new) in self.links.iter().zip(settings) {
             link.reload(new);
         }
@@ -241,9 +246,10 @@ impl NodeState {
         let keys: Vec<_> = self
             .hsm
             .keys()
+            .into_iter()
             .map(|key| {
                 let kcv = hex::encode_upper(key.check_value);
-                json!({"name": key.name, "type": key.key_type.name(), "kcv": kcv})
+                json!({"name": &*key.name, "type": key.key_type.name(), "kcv": kcv})
             })
             .collect();
         json!({

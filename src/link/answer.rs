@@ -214,6 +214,11 @@ impl Wire {
                     _ => refused(Reason::Unavailable),
                 }
             }
+            // It changes what everybody's PIN is read with: who may not ask may not change the key either.
+            Asked::KeyChange(key) => match self.session.step(arrived, Event::Request) {
+                Action::Serve if link.has_room(settings) => Work::Exchange(key),
+                _ => refused(Reason::Unavailable),
+            },
             Asked::Switch(request) => match self.session.step(arrived, Event::Request) {
                 Action::Serve if link.has_room(settings) => Work::Ask(request),
                 //= spec/pin-change.md#3.3

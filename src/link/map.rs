@@ -24,6 +24,8 @@ pub struct PinMap {
     pub(super) sign_on: Vec<Box<str>>,
     pub(super) sign_off: Vec<Box<str>>,
     pub(super) echo: Vec<Box<str>>,
+    pub(super) key_change: Vec<Box<str>>,
+    pub(super) key_field: Option<Place>,
     pub(super) echo_fields: Bitmap,
     pub(super) response_code: u8,
     pub(super) active: Option<WishElement>,
@@ -32,7 +34,7 @@ pub struct PinMap {
 /// What kind of message an MTI announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    /// Sign-on, sign-off, echo.
+    /// Sign-on, sign-off, echo, key change.
     Network,
     /// PIN change, verification, unblock.
     Request,
@@ -83,6 +85,8 @@ const KEYS: &[&str] = &[
     "sign_on",
     "sign_off",
     "echo",
+    "key_change",
+    "key_field",
     "echo_fields",
     "response_code",
     "active",
@@ -114,6 +118,14 @@ impl PinMap {
             sign_on: texts(section, "sign_on")?,
             sign_off: texts(section, "sign_off")?,
             echo: texts(section, "echo")?,
+            key_change: match section.get("key_change") {
+                Some(_) => texts(section, "key_change")?,
+                None => Vec::new(),
+            },
+            key_field: match section.get("key_change") {
+                Some(_) => Some(Place::read(section, "key_field")?),
+                None => None,
+            },
             echo_fields: echo.iter().copied().collect(),
             response_code: number(needed(section, "response_code")?, "response_code")?,
             active: WishElement::of(section, dialect)?,
@@ -126,7 +138,8 @@ impl PinMap {
     fn check(&self, dialect: &Dialect, section: &Item, echo: &[u8]) -> Result<(), SpecError> {
         let places = [self.current_pin.field, self.new_pin.field, self.original];
         let others = [self.network_code, self.response_code];
-        let named = places.iter().chain(&others).chain(&self.identify).chain(echo);
+        let key = self.key_field.map(|place| place.field);
+        let named = places.iter().chain(&key).chain(&others).chain(&self.identify).chain(echo);
         if let Some(unknown) = named.into_iter().find(|n| dialect.field(**n).is_none()) {
             let key = format!("field {unknown}");
             return Err(section.error(&key, "has no rule in [fields]: add it or name another"));
@@ -139,9 +152,12 @@ impl PinMap {
         }
         //= spec/pin-change.md#8.2
         //# An answer MUST NOT carry a PIN block, track 1 or 2, or chip data: a dialect that lists
-        //# such a field among those to give back MUST be refused when it is loaded.
+        //# such a field, or the field of a new zone key, among those to give back MUST be refused
+        //# when it is loaded.
         if echo.iter().any(|n| self.is_secret(*n)) {
-            return Err(section.error("echo_fields", "must not name a field that carries a PIN"));
+            return Err(
+                section.error("echo_fields", "must not name a field that carries a PIN or a key")
+            );
         }
         Ok(())
     }
@@ -153,7 +169,9 @@ impl PinMap {
     }
 
     fn is_secret(&self, field: u8) -> bool {
+        let key = self.key_field.map(|place| place.field);
         [self.current_pin.field, self.new_pin.field, 35, 45, 55].contains(&field)
+            || key == Some(field)
     }
 
     /// What an MTI announces. A repeat (last digit one higher) is of its original's class.

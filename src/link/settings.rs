@@ -45,6 +45,8 @@ pub struct Settings {
     pub wish: Wish,
     /// Message authentication, where it is configured.
     pub mac: Option<MacRule>,
+    /// How its peer may change the zone key, where it may.
+    pub key_exchange: Option<KeyExchange>,
     /// Requests it may have in flight.
     pub in_flight_max: usize,
     /// Connections it may hold.
@@ -72,6 +74,15 @@ pub struct MacRule {
     pub required: bool,
     /// Leftmost bytes that count, 4 to 8; the rest of the field is zero.
     pub bytes: usize,
+}
+
+/// Exchange of a link's zone key at run time.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyExchange {
+    /// The zone master key new keys come under.
+    pub zmk: KeyId,
+    /// How long the key before is accepted as well.
+    pub grace: Duration,
 }
 
 impl Timers {

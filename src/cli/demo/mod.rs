@@ -49,7 +49,7 @@ impl Demo {
         let metrics = Metrics::install().context("metrics")?;
         let clock = boot::clock();
         let world = World::embedded().context("demo world")?;
-        let hsm = world::hsm(&world, clock)?;
+        let hsm = world::hsm(&config, &world, clock)?;
         let rules = boot::rules(&config, &hsm)?;
         let links = boot::links(&config, &hsm)?;
         let store = world::store(&config, &world, &hsm, clock)?;

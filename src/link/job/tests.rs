@@ -21,7 +21,7 @@ use crate::host::NoHosts;
 use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
 use crate::hsm::lmk::Lmk;
 use crate::hsm::soft::SoftHsm;
-use crate::hsm::{Change, ChangeVerdict, HsmError};
+use crate::hsm::{Change, ChangeVerdict, HsmError, ImportRefused, Imported};
 use crate::iso8583::Dialect;
 use crate::link::session::Timers;
 use crate::link::{Codes, PinMap, Wish, connection};
@@ -50,6 +50,10 @@ struct Panicking(Arc<SoftHsm>);
 impl Hsm for Panicking {
     fn key(&self, name: &str) -> Option<KeyId> {
         self.0.key(name)
+    }
+
+    fn name_of(&self, key: KeyId) -> Option<Arc<str>> {
+        self.0.name_of(key)
     }
 
     async fn to_lmk(&self, pin: &ZonePin, account: &Account12) -> Result<LmkPin, HsmError> {
@@ -116,6 +120,17 @@ impl Hsm for Panicking {
 
     async fn check_value(&self, key: KeyId) -> Result<[u8; 3], HsmError> {
         self.0.check_value(key).await
+    }
+
+    async fn import_key(
+        &self,
+        key: KeyId,
+        zmk: KeyId,
+        wrapped: &[u8],
+        stated: Option<[u8; 3]>,
+        grace: Duration,
+    ) -> Result<Imported, ImportRefused> {
+        self.0.import_key(key, zmk, wrapped, stated, grace).await
     }
 
     async fn diagnose(&self) -> Result<(), HsmError> {
@@ -210,6 +225,7 @@ fn settings(hsm: &SoftHsm, mac: bool) -> Settings {
         allow: Vec::new(),
         tls: None,
         slow_request: Duration::from_secs(5),
+        key_exchange: None,
     }
 }
 
