@@ -21,6 +21,7 @@ mod keys;
 mod load;
 mod send;
 mod serve;
+mod sim;
 mod stores;
 
 /// An ISO 8583 switch for the moment a cardholder changes a PIN.
@@ -55,6 +56,8 @@ enum Command {
     Encode(encode::Encode),
     /// Run the switch.
     Serve(serve::Serve),
+    /// Run a simulated peer alone.
+    Sim(sim::Sim),
 }
 
 /// How a command ends other than well.
@@ -125,6 +128,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Dialects(dialects) => dialects.run(),
         Command::Encode(encode) => encode.run(),
         Command::Serve(serve) => serve.run(),
+        Command::Sim(sim) => sim.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
