@@ -96,6 +96,18 @@ pub const ADMIN_ANSWER_BYTES_MAX: usize = 64 << 20;
 pub const ADMIN_BODY_BYTES_MAX: usize = 4096;
 /// Silence after which an admin connection is closed.
 pub const ADMIN_IDLE_SECONDS: u64 = 60;
+/// Changes the simulated Postilion remembers, about 300 bytes each. Past it the oldest is forgotten and counted.
+pub const SIM_CHANGES_MAX: usize = 1 << 20;
+/// Reversals of originals it never saw that the simulated Postilion remembers. Past it the oldest is forgotten.
+pub const SIM_REVERSALS_MAX: usize = 1 << 16;
+/// Zone keys the simulated Postilion accepts at a time. Past it the oldest goes.
+pub const SIM_ZONE_KEYS_MAX: usize = 4;
+/// Nodes of a simulated Postilion. More are refused.
+pub const SIM_NODES_MAX: usize = 16;
+/// Requests and answers one connection of a simulated node holds back. Then it reads no more until some have left.
+pub const SIM_HELD_MAX: usize = 1 << 16;
+/// Longest time a simulated node holds anything back. A longer one is refused.
+pub const SIM_HELD_MS_MAX: u64 = 600_000;
 
 const _: () = {
     assert!(FRAME_SECONDS_MAX <= IDLE_SECONDS_MAX, "a frame begun is not idle");

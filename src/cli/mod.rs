@@ -23,6 +23,7 @@ mod operate;
 mod route;
 mod send;
 mod serve;
+mod sim;
 mod stores;
 
 /// An ISO 8583 switch for the moment a cardholder changes a PIN.
@@ -61,6 +62,8 @@ enum Command {
     Encode(encode::Encode),
     /// Run the switch.
     Serve(serve::Serve),
+    /// Run a simulated peer alone.
+    Sim(sim::Sim),
     /// Changes whose outcome at a host is unknown: list, show, settle by hand; needs a running switch.
     Unsettled(operate::Unsettled),
 }
@@ -135,6 +138,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Dialects(dialects) => dialects.run(),
         Command::Encode(encode) => encode.run(),
         Command::Serve(serve) => serve.run(),
+        Command::Sim(sim) => sim.run(),
         Command::Unsettled(unsettled) => unsettled.run(),
     };
     match done {
