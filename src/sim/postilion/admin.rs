@@ -49,8 +49,9 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-fn failed(code: StatusCode, why: impl ToString) -> Response {
-    (code, Json(json!({ "error": why.to_string() }))).into_response()
+fn failed(code: StatusCode, why: impl Into<String>) -> Response {
+    let why: String = why.into();
+    (code, Json(json!({ "error": why }))).into_response()
 }
 
 fn done(body: Value) -> Response {
@@ -81,7 +82,8 @@ fn body<T: Default + for<'de> Deserialize<'de>>(bytes: &Bytes) -> Result<T, Box<
     if bytes.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(bytes).map_err(|e| Box::new(failed(StatusCode::BAD_REQUEST, e)))
+    serde_json::from_slice(bytes)
+        .map_err(|e| Box::new(failed(StatusCode::BAD_REQUEST, e.to_string())))
 }
 
 async fn faults(State(shared): State<Arc<Shared>>, bytes: Bytes) -> Response {
@@ -91,7 +93,7 @@ async fn faults(State(shared): State<Arc<Shared>>, bytes: Bytes) -> Response {
     };
     match shared.core().tell(&rules) {
         Ok(()) => done(json!({ "ok": true })),
-        Err(error) => failed(StatusCode::BAD_REQUEST, error),
+        Err(error) => failed(StatusCode::BAD_REQUEST, error.to_string()),
     }
 }
 
@@ -122,7 +124,7 @@ async fn start(State(shared): State<Arc<Shared>>, Path(number): Path<usize>) -> 
     };
     match shared.start(index).await {
         Ok(()) => done(json!({ "node": number, "up": true })),
-        Err(error) => failed(StatusCode::CONFLICT, error),
+        Err(error) => failed(StatusCode::CONFLICT, error.to_string()),
     }
 }
 

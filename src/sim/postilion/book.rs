@@ -149,12 +149,9 @@ impl Book {
     }
 
     fn verdict(&mut self, change: &mut Change, content: Content) -> Code {
-        let late = [change.key_name(), change.data_name()].into_iter().flatten();
-        if let Some(number) = late.filter_map(|name| self.unknown.get(&name)).next().copied() {
-            if let Some(remembered) = self.remembered_mut(number) {
-                remembered.refused += 1;
-                return Code::DUPLICATE;
-            }
+        if let Some(remembered) = self.remembered_mut([change.key_name(), change.data_name()]) {
+            remembered.refused += 1;
+            return Code::DUPLICATE;
         }
         if let Content::Refused(code) = content {
             return code;
@@ -179,9 +176,19 @@ impl Book {
         Code::APPROVED
     }
 
-    fn remembered_mut(&mut self, number: u64) -> Option<&mut Remembered> {
-        let at = number.checked_sub(self.reversals_forgotten)?;
-        self.remembered.get_mut(usize::try_from(at).ok()?)
+    /// The remembered reversal of that name: by key; else by data, unless both sides have keys.
+    fn remembered_mut(&mut self, [key, data]: [Option<u64>; 2]) -> Option<&mut Remembered> {
+        let number = |name: Option<u64>| {
+            let number = *self.unknown.get(&name?)?;
+            usize::try_from(number.checked_sub(self.reversals_forgotten)?).ok()
+        };
+        let by_data = || {
+            let at = number(data)?;
+            let has_key = self.remembered.get(at)?.reversal.key.is_some();
+            (key.is_none() || !has_key).then_some(at)
+        };
+        let at = number(key).or_else(by_data)?;
+        self.remembered.get_mut(at)
     }
 
     /// The answer to a reversal, with the event to be kept and applied if it changes anything. What is reversed once,
@@ -191,12 +198,9 @@ impl Book {
         if key.is_none() && data.is_none() {
             return (Code::FORMAT_ERROR, None);
         }
-        let known = [key, data].into_iter().flatten();
-        if let Some(number) = known.filter_map(|name| self.unknown.get(&name)).next().copied() {
-            if let Some(remembered) = self.remembered_mut(number) {
-                remembered.received += 1;
-                return (Code::NOT_FOUND, None);
-            }
+        if let Some(remembered) = self.remembered_mut([key, data]) {
+            remembered.received += 1;
+            return (Code::NOT_FOUND, None);
         }
         reversal.original = self.original(&reversal);
         let entry = reversal.original.and_then(|number| self.entry(number));

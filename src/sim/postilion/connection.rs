@@ -63,7 +63,7 @@ pub(super) async fn serve(shared: Arc<Shared>, index: usize, id: u64, stream: Tc
 async fn converse(open: &Open, mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let Some(dialect) = Dialect::builtin(DIALECT) else { return Ok(()) };
-    let (pushes, mut pushed) = mpsc::channel(PUSHES_MAX);
+    let (pushes, mut keys_to_push) = mpsc::channel(PUSHES_MAX);
     let codec = FrameCodec::new(Framing::BE2);
     let mut session = Session::new(&dialect, codec, open.index, open.id, pushes);
     let mut layout = Layout::new();
@@ -96,7 +96,7 @@ async fn converse(open: &Open, mut stream: TcpStream) -> io::Result<()> {
                 }
             }
             () = sleep(wait.unwrap_or_default()), if wait.is_some() => {}
-            Some(push) = pushed.recv() => {
+            Some(push) = keys_to_push.recv() => {
                 session.push(&mut open.shared.core(), push, &mut out);
             }
         }

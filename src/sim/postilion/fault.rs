@@ -276,26 +276,26 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(json: &str, want: Result<(), FaultError>) {
-        assert_eq!(rules(json).check(), want, "{json}");
+    fn check(json: &str, want: &Result<(), FaultError>) {
+        assert_eq!(&rules(json).check(), want, "{json}");
     }
 
     #[test]
     fn rules_are_checked() {
-        check("{}", Ok(()));
-        check(r#"{"faults":{"delay":{"share":1,"reversals":1,"ms":5}},"capacity":5}"#, Ok(()));
-        check(r#"{"capacity":0}"#, Err(FaultError::Capacity));
+        check("{}", &Ok(()));
+        check(r#"{"faults":{"delay":{"share":1,"reversals":1,"ms":5}},"capacity":5}"#, &Ok(()));
+        check(r#"{"capacity":0}"#, &Err(FaultError::Capacity));
         let delay = "delay";
         let share = Err(FaultError::Share { fault: delay });
-        check(r#"{"faults":{"delay":{"share":1.5}}}"#, share.clone());
-        check(r#"{"faults":{"delay":{"reversals":-0.1}}}"#, share);
+        check(r#"{"faults":{"delay":{"share":1.5}}}"#, &share);
+        check(r#"{"faults":{"delay":{"reversals":-0.1}}}"#, &share);
         let long = Err(FaultError::TooLong { fault: delay });
-        check(r#"{"faults":{"delay":{"ms":600001}}}"#, long);
+        check(r#"{"faults":{"delay":{"ms":600001}}}"#, &long);
         let code = Err(FaultError::Code { fault: "fixed_code" });
-        check(r#"{"faults":{"fixed_code":{"share":1}}}"#, code.clone());
-        check(r#"{"faults":{"fixed_code":{"share":1,"code":"C1X"}}}"#, code);
+        check(r#"{"faults":{"fixed_code":{"share":1}}}"#, &code);
+        check(r#"{"faults":{"fixed_code":{"share":1,"code":"C1X"}}}"#, &code);
         let two = r#"{"faults":{"delay":{"share":0.6},"drop_answer":{"share":0.6}}}"#;
-        check(two, Err(FaultError::Sum));
+        check(two, &Err(FaultError::Sum));
         assert!(serde_json::from_str::<FaultRules>(r#"{"fault":{}}"#).is_err());
         assert!(serde_json::from_str::<FaultRules>(r#"{"faults":{"explode":{}}}"#).is_err());
     }

@@ -360,7 +360,8 @@ fn the_original_key_finds_the_original() {
     // The data fit, the key is another's.
     sim.check(&Ask::reversal("0420", "000001").of_key("KEY2"), "25");
     sim.check_pin("2222");
-    sim.check(&bare.of_key("KEY1").keyed("REV1"), "00");
+    sim.check(&Ask::reversal("0420", "000001").of_key("KEY1").keyed("REV1"), "00");
+    sim.check(&bare.of_key("KEY1").keyed("REV2"), "00");
     sim.check_pin("1111");
 }
 

@@ -11,7 +11,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::sync::mpsc;
 use tokio_util::codec::Decoder as _;
 
-use crate::domain::clock::Now;
+use crate::domain::clock::{Clock as _, Now};
 use crate::iso8583::frame::{Frame, FrameCodec};
 use crate::iso8583::{Dialect, EncodeError, Layout, Message, decode};
 use crate::limits::SIM_HELD_MAX;
@@ -169,7 +169,7 @@ impl<'d> Session<'d> {
                     None
                 }
                 Ok(None) => return Step::Wait,
-                Err(_) => self.bad(core),
+                Err(_) => Some(self.bad(core)),
             };
             if let Some(step) = step {
                 return step;
@@ -178,14 +178,12 @@ impl<'d> Session<'d> {
         Step::Wait
     }
 
-    #[expect(clippy::unused_self, reason = "reads better where it is called")]
-    fn bad_in(&self, node: &mut Node) -> Option<Step> {
-        node.counters.bad += 1;
-        Some(Step::Close)
-    }
-
-    fn bad(&self, core: &mut Core) -> Option<Step> {
-        core.node(self.node).and_then(|node| self.bad_in(node)).or(Some(Step::Close))
+    /// Counts what cannot be read; the connection has lost its place, or its peer speaks something else.
+    fn bad(&self, core: &mut Core) -> Step {
+        if let Some(node) = core.node(self.node) {
+            node.counters.bad += 1;
+        }
+        Step::Close
     }
 
     fn message(
@@ -195,7 +193,9 @@ impl<'d> Session<'d> {
         bytes: &Bytes,
         out: &mut BytesMut,
     ) -> Option<Step> {
-        let Ok(message) = decode(self.dialect, bytes, layout) else { return self.bad(core) };
+        let Ok(message) = decode(self.dialect, bytes, layout) else {
+            return Some(self.bad(core));
+        };
         let clock = core.clock;
         let sign_on_needed = core.sign_on_needed;
         let node = core.node(self.node)?;
@@ -207,7 +207,7 @@ impl<'d> Session<'d> {
                 None
             }
             Kind::Request | Kind::Reversal => {
-                let now = || crate::domain::clock::Clock::now(&clock);
+                let now = || clock.now();
                 let fault = node.chance.of_request(kind == Kind::Reversal);
                 if fault.is_some_and(|fault| fault.kind == FaultKind::CloseBefore) {
                     node.counters.faults.add(FaultKind::CloseBefore);
@@ -256,30 +256,29 @@ impl<'d> Session<'d> {
         out: &mut BytesMut,
     ) -> Option<Step> {
         let fixed = fault.filter(|fault| fault.kind == FaultKind::FixedCode);
-        let code = match (fixed, Kind::of(message.mti())) {
+        let verdict = match (fixed, Kind::of(message.mti())) {
             (Some(fault), _) => fault.code,
             (None, Kind::Reversal) => core.reversal(message, self.node),
             (None, _) => core.change(message, self.node),
         };
-        let now = core.clock;
+        let clock = core.clock;
         let node = core.node(self.node)?;
         let Some(fault) = fault else {
-            self.answer(node, message, code, None, out);
+            self.answer(node, message, verdict, None, out);
             return None;
         };
         node.counters.faults.add(fault.kind);
         match fault.kind {
             FaultKind::AnswerLate => {
                 let mut bytes = BytesMut::new();
-                self.answer(node, message, code, None, &mut bytes);
-                let now = crate::domain::clock::Clock::now(&now);
-                self.hold(now + Duration::from_millis(fault.ms), Work::Answer(bytes));
+                self.answer(node, message, verdict, None, &mut bytes);
+                self.hold(clock.now() + Duration::from_millis(fault.ms), Work::Answer(bytes));
             }
             FaultKind::CloseAfter => return Some(Step::Close),
             FaultKind::DropAnswer => {}
             FaultKind::DuplicateAnswer => {
-                self.answer(node, message, code, None, out);
-                self.answer(node, message, code, None, out);
+                self.answer(node, message, verdict, None, out);
+                self.answer(node, message, verdict, None, out);
             }
             FaultKind::GarbageBytes => {
                 // A length no frame of ours may have, then noise.
@@ -294,17 +293,17 @@ impl<'d> Session<'d> {
             }
             FaultKind::SlowBytes => {
                 let mut bytes = BytesMut::new();
-                self.answer(node, message, code, None, &mut bytes);
+                self.answer(node, message, verdict, None, &mut bytes);
                 return Some(Step::Slow { bytes, ms: fault.ms });
             }
             FaultKind::WrongStan => {
-                self.answer(node, message, code, Some(other_stan(ask::stan(message))), out);
+                self.answer(node, message, verdict, Some(other_stan(ask::stan(message))), out);
             }
             FaultKind::CloseBefore
             | FaultKind::Delay
             | FaultKind::FixedCode
             | FaultKind::RefuseSignOn
-            | FaultKind::WrongCheckValue => self.answer(node, message, code, None, out),
+            | FaultKind::WrongCheckValue => self.answer(node, message, verdict, None, out),
         }
         None
     }
@@ -345,7 +344,7 @@ impl<'d> Session<'d> {
     ) -> Option<Step> {
         let mut key = None;
         let node = core.node(self.node)?;
-        let code = match ask::network_code(message).as_bytes() {
+        let verdict = match ask::network_code(message).as_bytes() {
             b"001" if node.chance.of_session(FaultKind::RefuseSignOn) => {
                 node.counters.faults.add(FaultKind::RefuseSignOn);
                 Code::UNAVAILABLE
@@ -376,7 +375,9 @@ impl<'d> Session<'d> {
             _ => Code::NOT_SUPPORTED,
         };
         let node = core.node(self.node)?;
-        self.frame(node, code, out, |out| ask::write_network(message, code, key.as_ref(), out));
+        self.frame(node, verdict, out, |out| {
+            ask::write_network(message, verdict, key.as_ref(), out)
+        });
         None
     }
 
@@ -407,13 +408,13 @@ impl<'d> Session<'d> {
             }
             return;
         };
-        let code = ask::response_code(message);
+        let verdict = ask::response_code(message);
         let check_value = key.check_value();
-        if code == Code::APPROVED {
+        if verdict == Code::APPROVED {
             core.take_key(key);
         }
         // Whoever asked may have given up.
-        let _ = push.done.send(Pushed { code, check_value });
+        let _ = push.done.send(Pushed { code: verdict, check_value });
     }
 }
 

@@ -101,8 +101,9 @@ impl ZoneKey {
         for (byte, pair) in clear[2..].iter_mut().zip(account.expose_digits().chunks(2)) {
             *byte ^= (pair[0] << 4) | (pair[1] & 0x0F);
         }
-        let nibble =
-            |at: usize| if at % 2 == 0 { clear[at / 2] >> 4 } else { clear[at / 2] & 0x0F };
+        let nibble = |at: usize| {
+            if at.is_multiple_of(2) { clear[at / 2] >> 4 } else { clear[at / 2] & 0x0F }
+        };
         let len = usize::from(nibble(1));
         if nibble(0) != 0 || !(1..=14).contains(&len) {
             return None;
