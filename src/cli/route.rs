@@ -1,7 +1,7 @@
 //! `pinion route`: where a request would go, and what every rule says to it.
 //!
-//! **Never here:** keys, cards, a connection: the table of the configuration is asked, nothing else. The number is shown
-//! masked, whatever goes wrong with it.
+//! **Never here:** keys, cards, a connection: the table of the configuration is asked, nothing else. The number is
+//! shown masked, whatever goes wrong with it.
 
 use std::io::{BufRead as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -71,7 +71,11 @@ impl Explain {
     fn run(self) -> Result<(), Failure> {
         let config = match &self.config {
             Some(file) => Config::load(file)?,
-            None => demo::world::configuration(0, self.data.as_deref().unwrap_or(Path::new("")))?,
+            // The demo's rules are the same in every directory.
+            None => demo::world::configuration(
+                0,
+                self.data.as_deref().unwrap_or_else(|| Path::new("")),
+            )?,
         };
         let asked = self.asked(&config)?;
         let table = config.route_table();

@@ -3,7 +3,7 @@
 //! **Never here:** allocation on the way to a decision.
 
 use crate::domain::pan::Pan;
-use crate::domain::request::LinkId;
+use crate::domain::request::{LinkId, Tag};
 use crate::route::rule::{Facts, Rule, Verdict};
 use crate::route::{Decision, Fallback, Policy, Question, Route};
 
@@ -108,7 +108,7 @@ impl Table {
         Facts {
             digits,
             wish: self.plan.policy.apply(question.wish),
-            institution: question.institution.as_ref().map(|tag| tag.as_str()),
+            institution: question.institution.as_ref().map(Tag::as_str),
             link: question.link,
             product: self.product_of(digits),
         }
@@ -125,12 +125,13 @@ impl Table {
     fn fall_back(&self, facts: &Facts<'_>) -> (Option<Route>, &'static str) {
         let product = facts.product.and_then(|place| self.product_at(place));
         match (self.plan.fallback, product, facts.wish) {
-            (Fallback::Cms, _, _) => (Some(Route::Cms), BY_DEFAULT),
             (Fallback::None, _, _) => (None, BY_DEFAULT),
             (Fallback::Postilion, _, _) => (Some(Route::Postilion), BY_DEFAULT),
             (Fallback::Product, Some(product), _) => (Some(product.route), BY_PRODUCT),
             (Fallback::Product, None, Some(wish)) => (Some(Route::of_wish(wish)), BY_WISH),
-            (Fallback::Product, None, None) => (Some(Route::Cms), BY_DEFAULT),
+            (Fallback::Cms, _, _) | (Fallback::Product, None, None) => {
+                (Some(Route::Cms), BY_DEFAULT)
+            }
         }
     }
 }

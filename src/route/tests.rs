@@ -222,18 +222,19 @@ fn an_explanation_tells_every_rule() {
 
 /// What the rules mean, written a second time over names and strings.
 fn by_the_book(table: &Table, asked: Asked<'_>) -> (Option<Route>, bool) {
-    let (pan, asked_wish, institution, link) = asked;
+    let (number, asked_wish, institution, link) = asked;
     let plan = &table.plan;
     let wish = match (plan.policy, asked_wish) {
         (Policy::ForceActive, Some(_)) => Some(true),
         (Policy::ForceCms, Some(_)) => Some(false),
         _ => asked_wish,
     };
-    let matching = plan.products.iter().filter(|product| pan.starts_with(&*product.bin));
+    let matching = plan.products.iter().filter(|product| number.starts_with(&*product.bin));
     let product = matching.max_by_key(|product| product.bin.len());
     for rule in &plan.rules {
         let named = |at: &u16| Some(&plan.products[usize::from(*at)]) == product;
-        let holds = (rule.bins.is_empty() || rule.bins.iter().any(|bin| pan.starts_with(&**bin)))
+        let holds = (rule.bins.is_empty()
+            || rule.bins.iter().any(|bin| number.starts_with(&**bin)))
             && (rule.institutions.is_empty()
                 || rule.institutions.iter().any(|named| &**named == institution))
             && (rule.links.is_empty() || rule.links.iter().any(|id| Some(id.0) == link))

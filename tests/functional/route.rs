@@ -5,12 +5,21 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::support::iso;
+use crate::support::iso::ISO87_ASCII;
 use crate::support::node::{Link, Place, done, pinion, world_links};
+use crate::support::request::Terminal;
+use crate::support::vectors::{PLAIN, VERVE};
 
-const VERVE: &str = "5060990000000151002";
+const ATM: Terminal = Terminal::new(&ISO87_ASCII, "zpk.atm");
 const VERVE_MASKED: &str = "506099*********1002";
 const DEBIT: &str = "4761739001010010";
+
+/// A dialect whose messages may carry a wish.
+const WITH_WISH: &str = r#"base = "iso87-ascii"
+
+[pin_change]
+active = { field = 60, yes = ["1"], no = ["0"] }
+"#;
 
 /// Rules of one configuration, written before its links.
 const RULES: &str = r#"[routing]
@@ -113,7 +122,7 @@ fn explain_without_a_configuration_and_with_a_links_wish() {
         let told: Value = serde_json::from_str(&done(&arguments, "")).expect("JSON");
         assert_eq!((&told["route"], &told["policy"]), (&json!("postilion"), &json!("client")));
     }
-    let links = vec![Link::new("atm-1", &iso::ISO87_ASCII).with("active = true")];
+    let links = vec![Link::new("atm-1", &ISO87_ASCII).with("active = true")];
     let place = Place::new(links);
     let stranger = "4000000000000002";
     let told = explain(&place, &["--pan", stranger, "--link", "atm-1"], "");
@@ -139,6 +148,39 @@ fn explain_refuses_what_it_cannot_ask_for() {
         assert!(stdout.is_empty() && stderr.contains(said), "{arguments:?}: {stderr}");
         assert!(!stderr.contains("5060990000000151"), "{stderr}");
     }
+}
+
+/// Requests go where the rules say: nowhere is 15, a host that is not there 91, our own records 00.
+#[test]
+fn requests_follow_the_rules() {
+    let node = place().start();
+    let code =
+        |link: &str, card: &str| node.connect(link).ask(&ATM.change(card, "1234", "2580")).code();
+    assert_eq!(code("vcr-1", PLAIN), "15");
+    assert_eq!(code("vcr-1", VERVE), "15");
+    assert_eq!(code("atm-1", VERVE), "91");
+    assert_eq!(code("atm-1", PLAIN), "00");
+}
+
+/// A message's own wish, where the dialect has an element for it: yes, no, none, and neither.
+#[test]
+fn a_message_carries_its_wish() {
+    let place = Place::new(vec![Link::new("atm-1", &ISO87_ASCII).with("active = \"message\"")]);
+    std::fs::write(place.path("mine.toml"), WITH_WISH).expect("written");
+    place.replace("\"iso87-ascii\"", "\"mine.toml\"");
+    let rule = "[[route]]\nname = \"as-wished\"\nto = \"client\"\n\n";
+    place.replace("[[link]]", &format!("{rule}[[link]]"));
+    let node = place.start();
+    let code = |wish: &str| {
+        let request = ATM.change(PLAIN, "1234", "2580").with(60, wish);
+        node.connect("atm-1").ask(&request).code()
+    };
+    assert_eq!(code("1"), "91", "active-active, and no host is configured");
+    assert_eq!(code("7"), "30", "neither yes nor no");
+    assert_eq!(code("0"), "00", "the card management system");
+    // Without a wish the product decides: the same card, whose PIN is the new one by now.
+    let answer = node.connect("atm-1").ask(&ATM.verify(PLAIN, "2580"));
+    assert_eq!(answer.code(), "00");
 }
 
 /// Broken rules are refused with their place by every command that reads the file.
@@ -170,8 +212,7 @@ fn rules_that_name_nobody_are_78() {
 
 #[test]
 fn a_wish_of_messages_needs_a_dialect_that_has_one() {
-    let place =
-        Place::new(vec![Link::new("atm-1", &iso::ISO87_ASCII).with("active = \"message\"")]);
+    let place = Place::new(vec![Link::new("atm-1", &ISO87_ASCII).with("active = \"message\"")]);
     let config = place.config();
     let check = ["check", "--config", &config];
     let output = pinion(&check).output().expect("ended");
@@ -180,12 +221,10 @@ fn a_wish_of_messages_needs_a_dialect_that_has_one() {
     for said in ["link[0].active: ", "\"atm-1\"", "\"iso87-ascii\""] {
         assert!(stderr.contains(said), "{stderr}");
     }
-    let mine = "base = \"iso87-ascii\"\n\n[pin_change]\n\
-                active = { field = 60, yes = [\"1\"], no = [\"0\"] }\n";
-    std::fs::write(place.path("mine.toml"), mine).expect("written");
+    std::fs::write(place.path("mine.toml"), WITH_WISH).expect("written");
     place.replace("\"iso87-ascii\"", "\"mine.toml\"");
     done(&check, "");
-    std::fs::write(place.path("mine.toml"), mine.replace("[\"0\"]", "[]")).expect("written");
+    std::fs::write(place.path("mine.toml"), WITH_WISH.replace("[\"0\"]", "[]")).expect("written");
     let output = pinion(&check).output().expect("ended");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(78), "{stderr}");

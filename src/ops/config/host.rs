@@ -1,7 +1,7 @@
 //! `[postilion]`: the hosts beyond us, how we speak to them and what becomes of what they leave unanswered.
 //!
 //! Plain data with bounds; names of keys and of the dialect are still names. **Never here:** sockets, and an address
-//! resolved: that happens when it is connected to. Where next: `check` below for the rules.
+//! resolved: that happens when it is connected to. Where next: `check` for the rules, `text` for values with a form.
 
 pub(super) mod check;
 mod text;

@@ -97,8 +97,9 @@ fn rules_that_are_refused() {
     );
     let twice = rule("") + &rule("");
     check("", &twice, "44: route[1].name: another rule before it is called \"r\"");
-    let many: String =
+    let many: Vec<_> =
         (0..257).map(|n| format!("[[route]]\nname = \"r{n}\"\nto = \"cms\"\n")).collect();
+    let many = many.concat();
     check("", &many, "39: route: more than 256 rules");
     let many = vec!["\"4\""; 1025].join(",");
     check("", &rule(&format!("bins = [{many}]")), "42: route[0].bins: 1025 is outside 1 to 1024");
