@@ -119,8 +119,9 @@ async fn change(store: &EmbeddedStore, clock: SystemClock, number: u64, hash: Pa
                 terminal: Tag::new(b"ATM00001"),
             },
             original: None,
+            overridden: false,
         };
-        match store.commit(claim, Commit { card: Some(card), entry }).await {
+        match store.commit(claim, Commit { card: Some(card), entry, reopens: None }).await {
             Ok(_) => return,
             Err(refused) => claim = refused.claim.unwrap(),
         }

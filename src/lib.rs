@@ -21,6 +21,7 @@
 pub mod card;
 pub mod cli;
 pub mod domain;
+pub mod host;
 pub mod hsm;
 pub mod iso8583;
 pub mod limits;

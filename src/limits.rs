@@ -54,6 +54,10 @@ pub const LOG_LINES_MAX: usize = 8192;
 pub const LOG_LINE_BYTES_MAX: usize = 4096;
 /// Connections the admin listener may hold. Further ones are closed at once.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Bytes of an admin answer that a command reads. A longer one is an error.
+pub const ADMIN_ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Bytes of an admin request's body. A longer one is refused: 413.
+pub const ADMIN_BODY_BYTES_MAX: usize = 4096;
 /// Silence after which an admin connection is closed.
 pub const ADMIN_IDLE_SECONDS: u64 = 60;
 
@@ -71,6 +75,15 @@ pub const COMMIT_QUEUE_MAX: usize = 8192;
 pub const CONFLICT_RETRIES_MAX: usize = 64;
 /// Transaction keys of the retention window held in memory. When full, new requests are shed: 91.
 pub const TRANSACTION_KEYS_MAX: usize = 64_000_000;
+/// Changes at a host that may be without a known outcome at once, those in flight included. Then nothing more is
+/// forwarded: 91.
+pub const UNSETTLED_MAX: usize = 65_536;
+/// Unsettled changes a worker takes from the store at a time. The rest is for its next look.
+pub const REVERSALS_A_LOOK: usize = 256;
+/// Bytes of the reason an operator gives for settling a change by hand. A longer one is refused.
+pub const SETTLE_REASON_BYTES_MAX: usize = 200;
+/// Bytes of a note in the audit. A longer one is cut.
+pub const NOTE_BYTES_MAX: usize = 200;
 /// Bytes of one journal record.
 pub const RECORD_BYTES_MAX: usize = 1024;
 

@@ -26,6 +26,7 @@ use pinion::domain::clock::SystemClock;
 use pinion::domain::pan::Pan;
 use pinion::domain::pin::{BlockFormat, Method, PinRules, Reference, ZonePin};
 use pinion::domain::request::{Channel, LinkId, Operation, Rights, Tag};
+use pinion::host::NoHosts;
 use pinion::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
 use pinion::hsm::lmk::Lmk;
 use pinion::hsm::soft::SoftHsm;
@@ -37,7 +38,7 @@ use pinion::link::{Codes, Link, PinMap, Settings};
 use pinion::route::{Question, Route, Table};
 use pinion::sim::pin_pad::{PinPad, TypedPin};
 use pinion::sim::terminal::{Card, Stamp, Terminal};
-use pinion::switch::{Rules, Switch};
+use pinion::switch::{Parts, Rules, Switch};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -106,6 +107,15 @@ fn check<T>(what: &str, mut work: impl FnMut() -> T) {
 }
 
 /// Keys, a product and its cards: what every part of this test needs.
+enum Node {}
+
+impl Parts for Node {
+    type Clock = SystemClock;
+    type Hosts = NoHosts;
+    type Hsm = Arc<SoftHsm>;
+    type Store = EmbeddedStore;
+}
+
 struct World {
     hsm: Arc<SoftHsm>,
     dialect: Arc<Dialect>,
@@ -364,7 +374,14 @@ fn serve(
         products: Products::new([world.product.clone()]),
         routes: Table::new([(BIN.into(), Route::Cms)]),
     };
-    let switch = Arc::new(Switch::new(hsm.clone(), hsm.clone(), store, clock, rules));
+    let parts = pinion::switch::World {
+        clock,
+        hosts: NoHosts,
+        hsm: hsm.clone(),
+        store,
+        vault: hsm.clone(),
+    };
+    let switch = Arc::new(Switch::<Node>::new(parts, rules));
     let settings = Settings {
         id: LinkId(0),
         name: "atm-1".into(),

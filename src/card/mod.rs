@@ -7,7 +7,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::domain::clock::WallMillis;
-use crate::domain::outcome::{Outcome, Reason};
+use crate::domain::forward::{Forwarded, HostId, Stan};
+use crate::domain::outcome::{Declined, HostCode, Outcome};
 use crate::domain::pan::PanHash;
 use crate::domain::request::{IdentityKind, LinkId, Operation, Trace, TransactionKey};
 
@@ -42,6 +43,54 @@ pub struct Commit {
     pub card: Option<CardRecord>,
     /// What goes to the journal and the audit.
     pub entry: Entry,
+    /// A forwarded change that is to be reversed from now on: its caller asks for it with this request.
+    pub reopens: Option<Arc<Unsettled>>,
+}
+
+/// A change that was sent to a host, or may have been: kept until how it ended there is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsettled {
+    /// Position of its intent in the journal.
+    pub sequence: u64,
+    /// The intent's line of the journal. Its outcome is [`crate::domain::outcome::Reason::OutcomeUnknown`].
+    pub entry: Entry,
+    /// What was sent.
+    pub forwarded: Forwarded,
+}
+
+/// How an unsettled change ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// Wall time.
+    pub at: WallMillis,
+    /// In which way.
+    pub how: Settled,
+}
+
+/// In which way an unsettled change ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// An operator said so, with a reason.
+    ByHand {
+        /// Who and why: at most [`crate::limits::SETTLE_REASON_BYTES_MAX`] bytes.
+        reason: Box<str>,
+    },
+    /// A host acknowledged the reversal.
+    Reversed {
+        /// Which one.
+        host: HostId,
+        /// Its answer.
+        code: Option<HostCode>,
+    },
+}
+
+/// Something that is no request and belongs into the audit: an exchanged key, an operator's act.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Wall time.
+    pub at: WallMillis,
+    /// What happened, without card data or keys: at most [`crate::limits::NOTE_BYTES_MAX`] bytes.
+    pub text: Box<str>,
 }
 
 /// One line of the journal. What it does not have it does not need: no PIN, no block, no clear PAN.
@@ -56,7 +105,7 @@ pub struct Entry {
     /// The card, where one was found or named by number.
     pub pan_hash: Option<PanHash>,
     /// How it ended: `None` approved.
-    pub declined: Option<Reason>,
+    pub declined: Option<Declined>,
     /// Wall time of the request.
     pub at: WallMillis,
     /// Link or door.
@@ -65,6 +114,8 @@ pub struct Entry {
     pub trace: Trace,
     /// For a reversal, the key of the original: a late original is refused from now on.
     pub original: Option<TransactionKey>,
+    /// The caller's wish for a route was overridden by policy.
+    pub overridden: bool,
 }
 
 /// Eight bytes of a hash over PAN hash and operation (for HTTP, over the body).
@@ -126,6 +177,61 @@ pub trait Store: Send + Sync + 'static {
         claim: Self::Claim,
         commit: Commit,
     ) -> impl Future<Output = Result<Receipt, CommitRefused<Self::Claim>>> + Send;
+
+    /// Makes durable that a request is about to be sent to a host, before its first byte leaves (design.md rule 3).
+    ///
+    /// `entry` says [`crate::domain::outcome::Reason::OutcomeUnknown`], which is what holds if nothing follows. The
+    /// claim that comes back is another one: dropping it leaves the change unsettled. [`Store::commit`] ends it:
+    /// with a host's answer it is settled and the answer kept; with `OutcomeUnknown` it is unsettled and that answer
+    /// kept; with any other reason and no host's code nothing was sent, and the key is free again.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. Nothing may be sent then.
+    fn intend(
+        &self,
+        claim: Self::Claim,
+        entry: Entry,
+        forwarded: Forwarded,
+    ) -> impl Future<Output = Result<Self::Claim, CommitRefused<Self::Claim>>> + Send;
+
+    /// What was forwarded under a key, whatever became of it, or else the newest change of `card` whose key has the
+    /// same trace; `None` when nothing was, or longer ago than the retention.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    fn forwarded(
+        &self,
+        key: TransactionKey,
+        card: Option<PanHash>,
+    ) -> impl Future<Output = Result<Option<Arc<Unsettled>>, StoreError>> + Send;
+
+    /// Changes that wait for their reversal, oldest first, at most `limit`. Those still in flight are not among them.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    fn unsettled(
+        &self,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Arc<Unsettled>>, StoreError>> + Send;
+
+    /// Ends an unsettled change. Told twice, the second changes nothing and gives [`StoreError::Conflict`].
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn settle(
+        &self,
+        key: TransactionKey,
+        settlement: Settlement,
+    ) -> impl Future<Output = Result<Receipt, StoreError>> + Send;
+
+    /// Puts a note into the audit chain.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn note(&self, note: Note) -> impl Future<Output = Result<Receipt, StoreError>> + Send;
+
+    /// The trace number of the newest intent, after which the next ones go on.
+    fn last_stan(&self) -> Option<Stan>;
 }
 
 /// A refused commit. The claim comes back when the caller may try again with a newer card.

@@ -14,6 +14,7 @@ use crate::domain::clock::SystemClock;
 use crate::domain::pin::{KeyId, Method};
 use crate::domain::request::{LinkId, Tag};
 use crate::domain::vault::Vault;
+use crate::host::NoHosts;
 use crate::hsm::Hsm;
 use crate::hsm::key::TestKeys;
 use crate::hsm::soft::{SoftHsm, ThrottleLimit};
@@ -24,10 +25,21 @@ use crate::link::tls::{Tls, TlsFiles};
 use crate::link::{Codes, MacRule, PinMap, Settings};
 use crate::ops::config::{ActiveWish, Config, ConfigError, Link, PinMethod, Route};
 use crate::route::Table;
-use crate::switch::{Rules, Switch};
+use crate::switch::{Parts, Rules, Switch, World};
 
 /// The switch as this binary runs it.
-pub(crate) type NodeSwitch = Switch<Arc<SoftHsm>, EmbeddedStore, SystemClock>;
+pub(crate) type NodeSwitch = Switch<Node>;
+
+/// What the switch of this binary is made of.
+#[derive(Debug)]
+pub(crate) enum Node {}
+
+impl Parts for Node {
+    type Clock = SystemClock;
+    type Hosts = NoHosts;
+    type Hsm = Arc<SoftHsm>;
+    type Store = EmbeddedStore;
+}
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
@@ -230,7 +242,7 @@ pub(crate) fn switch(
     rules: Rules,
 ) -> Arc<NodeSwitch> {
     let vault: Arc<dyn Vault> = hsm.clone();
-    Arc::new(Switch::new(hsm, vault, store, clock, rules))
+    Arc::new(Switch::new(World { clock, hosts: NoHosts, hsm, store, vault }, rules))
 }
 
 /// A clock for the whole process.

@@ -19,6 +19,7 @@ mod dialects;
 mod encode;
 mod keys;
 mod load;
+mod operate;
 mod send;
 mod serve;
 mod stores;
@@ -43,6 +44,8 @@ enum Command {
     Decode(decode::Decode),
     /// Run the whole switch on loopback with the demo world, and a tour through it.
     Demo(demo::Demo),
+    /// Take a node of Postilion out of service and back, ask it for a new zone key; needs a running switch.
+    Hosts(operate::Hosts),
     /// Make, import and list the keys of the sealed key file.
     Keys(keys::Keys),
     /// Be many ATMs: load at a fixed rate or as fast as answers come, with latency percentiles.
@@ -55,6 +58,8 @@ enum Command {
     Encode(encode::Encode),
     /// Run the switch.
     Serve(serve::Serve),
+    /// Changes whose outcome at a host is unknown: list, show, settle by hand; needs a running switch.
+    Unsettled(operate::Unsettled),
 }
 
 /// How a command ends other than well.
@@ -115,6 +120,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Decode(decode) => decode.run(),
         Command::Demo(demo) => demo.run(),
+        Command::Hosts(hosts) => hosts.run(),
         Command::Keys(keys) => keys.run().map_err(|error| match error.exit_code() {
             64 => Failure::Usage(error.to_string()),
             78 => Failure::Config(error.to_string()),
@@ -125,6 +131,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Dialects(dialects) => dialects.run(),
         Command::Encode(encode) => encode.run(),
         Command::Serve(serve) => serve.run(),
+        Command::Unsettled(unsettled) => unsettled.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -15,10 +15,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::card::embedded::EmbeddedStore;
 use crate::cli::Failure;
 use crate::cli::boot::{self, NodeSwitch};
-use crate::domain::clock::{Clock, SystemClock};
+use crate::domain::clock::Clock;
 use crate::hsm::Hsm;
 use crate::hsm::keyfile::KeyFileError;
 use crate::hsm::soft::SoftHsm;
@@ -44,7 +43,7 @@ pub(super) struct Serve {
 }
 
 /// A switch's link, as this binary runs it.
-pub(crate) type NodeLink = Link<Arc<SoftHsm>, EmbeddedStore, SystemClock>;
+pub(crate) type NodeLink = Link<boot::Node>;
 
 /// The parts of a node that is about to listen.
 pub(crate) struct Node {

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod exchange;
+pub mod forward;
 pub mod outcome;
 pub mod pan;
 pub mod pin;

@@ -9,7 +9,7 @@ pub enum Outcome<Proof> {
     /// Done and durable.
     Approved(Proof),
     /// Not done, and why.
-    Declined(Reason),
+    Declined(Declined),
 }
 
 impl<Proof> Outcome<Proof> {
@@ -18,8 +18,67 @@ impl<Proof> Outcome<Proof> {
     pub fn reason(&self) -> Option<Reason> {
         match self {
             Self::Approved(_) => None,
-            Self::Declined(reason) => Some(*reason),
+            Self::Declined(declined) => Some(declined.reason),
         }
+    }
+}
+
+/// Why a request was not done, and what the host said, where a host declined it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Declined {
+    /// Why.
+    pub reason: Reason,
+    /// The host's own code, which passes through unchanged.
+    pub host: Option<HostCode>,
+}
+
+impl From<Reason> for Declined {
+    fn from(reason: Reason) -> Self {
+        Self { reason, host: None }
+    }
+}
+
+/// A host's response code as it came: two letters or digits (1987), three (1993) or four (2003).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HostCode([u8; 4]);
+
+impl HostCode {
+    /// Takes a code from the wire. `None` for anything but two to four ASCII letters or digits.
+    #[must_use]
+    pub fn new(code: &[u8]) -> Option<Self> {
+        let fits = (2..=4).contains(&code.len()) && code.iter().all(u8::is_ascii_alphanumeric);
+        if !fits {
+            return None;
+        }
+        let mut bytes = [0; 4];
+        bytes[..code.len()].copy_from_slice(code);
+        Some(Self(bytes))
+    }
+
+    /// The code.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        let len = self.0.iter().position(|b| *b == 0).unwrap_or(4);
+        std::str::from_utf8(&self.0[..len]).unwrap_or("")
+    }
+
+    /// The form stores keep: zero-filled on the right. All zero is no code.
+    #[must_use]
+    pub fn bytes(self) -> [u8; 4] {
+        self.0
+    }
+
+    /// The code of a stored form, `None` where there is none.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 4]) -> Option<Self> {
+        let len = bytes.iter().position(|b| *b == 0).unwrap_or(4);
+        Self::new(&bytes[..len]).filter(|code| code.0 == bytes)
+    }
+}
+
+impl std::fmt::Debug for HostCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -129,11 +188,27 @@ reasons! {
     OriginalNotFound = 27, Caller, "original_not_found";
     /// The store failed, or anything unexpected.
     SystemError = 28, Us, "system_error";
+    /// A host declined it with a code that no other reason stands for.
+    HostDeclined = 29, Host, "host_declined";
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_code_is_two_to_four_letters_or_digits() {
+        for good in ["C0", "117", "1017"] {
+            let code = HostCode::new(good.as_bytes()).unwrap();
+            assert_eq!(code.as_str(), good);
+            assert_eq!(HostCode::from_bytes(code.bytes()), Some(code));
+        }
+        for bad in ["", "0", "00000", "C-", "\0\0"] {
+            assert_eq!(HostCode::new(bad.as_bytes()), None, "{bad:?}");
+        }
+        assert_eq!(HostCode::from_bytes([0; 4]), None);
+        assert_eq!(HostCode::from_bytes(*b"0\x0000"), None);
+    }
 
     #[test]
     fn numbers_and_labels_are_unique_and_come_back() {

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use crate::domain::clock::Now;
+use crate::domain::forward::Details;
 use crate::domain::pan::Pan;
 use crate::domain::pin::ZonePin;
 
@@ -172,24 +173,32 @@ pub enum IdentityKind {
     PaymentInstrument = 3,
 }
 
-/// A short text of the wire kept for journal and logs: at most 16 printable ASCII bytes, the rest cut.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tag {
-    bytes: [u8; 16],
+/// A short text of the wire: at most `N` printable ASCII bytes, the rest cut.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Text<const N: usize> {
+    bytes: [u8; N],
     len: u8,
 }
 
-impl Tag {
+/// A text kept for journal and logs.
+pub type Tag = Text<16>;
+
+impl<const N: usize> Default for Text<N> {
+    fn default() -> Self {
+        Self { bytes: [0; N], len: 0 }
+    }
+}
+
+impl<const N: usize> Text<N> {
     /// Keeps what is printable; other bytes become `.`.
     #[must_use]
     pub fn new(text: &[u8]) -> Self {
-        let mut bytes = [0; 16];
-        let len = text.len().min(16);
+        const { assert!(N <= u8::MAX as usize, "the length is one byte") };
+        let mut bytes = [0; N];
         for (to, from) in bytes.iter_mut().zip(text) {
             *to = if from.is_ascii_graphic() || *from == b' ' { *from } else { b'.' };
         }
-        #[expect(clippy::cast_possible_truncation, reason = "len <= 16")]
-        let len = len as u8;
+        let len = u8::try_from(text.len().min(N)).unwrap_or(0);
         Self { bytes, len }
     }
 
@@ -198,9 +207,15 @@ impl Tag {
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or("")
     }
+
+    /// Whether nothing is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
 }
 
-impl fmt::Debug for Tag {
+impl<const N: usize> fmt::Debug for Text<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.as_str(), f)
     }
@@ -267,6 +282,8 @@ pub struct PinRequest {
     pub wish: Option<bool>,
     /// Receiving institution (DE 100, `rid`), digits.
     pub institution: Option<Tag>,
+    /// What a host beyond us is told of the request besides.
+    pub details: Details,
     /// Where the cardholder stands.
     pub channel: Channel,
     /// Which link or door it came by.

@@ -13,10 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::codec::Decoder;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
-use crate::card::Store;
 use crate::domain::clock::{Clock, Now};
 use crate::domain::outcome::Reason;
-use crate::hsm::Hsm;
 use crate::iso8583::frame::{Frame, FrameCodec, Header};
 use crate::iso8583::{Builder, Layout, Message, decode};
 use crate::limits::{ANSWER_BYTES_MAX, READ_BYTES};
@@ -28,7 +26,7 @@ use crate::link::reply::Reply;
 use crate::link::session::{Action, Event, Session};
 use crate::link::settings::Settings;
 use crate::link::translate::{Asked, translate};
-use crate::switch::{Stage, Stages};
+use crate::switch::{Parts, Stage, Stages};
 
 /// Both directions of one connection.
 pub(super) struct Wire {
@@ -134,9 +132,9 @@ impl Wire {
     ///
     /// # Errors
     /// Why the connection must be closed.
-    pub(super) fn next_job<'l, H: Hsm, S: Store, C: Clock>(
+    pub(super) fn next_job<'l, P: Parts>(
         &mut self,
-        link: &'l Link<H, S, C>,
+        link: &'l Link<P>,
         arrived: Now,
     ) -> Result<Option<Job<'l>>, Closed> {
         loop {
@@ -165,9 +163,9 @@ impl Wire {
     }
 
     /// Reads one message and says what becomes of it; `None` when it gets no answer.
-    fn job<'l, H: Hsm, S: Store, C: Clock>(
+    fn job<'l, P: Parts>(
         &mut self,
-        link: &'l Link<H, S, C>,
+        link: &'l Link<P>,
         frame: &Bytes,
         header: Header,
         arrived: Now,
@@ -260,7 +258,7 @@ impl Wire {
     }
 
     /// Appends a finished answer to what will be written.
-    pub(super) fn answer<H: Hsm, S: Store, C: Clock>(&mut self, link: &Link<H, S, C>, done: Done) {
+    pub(super) fn answer<P: Parts>(&mut self, link: &Link<P>, done: Done) {
         if let Some(event) = done.event() {
             let _ = self.session.step(link.switch.clock().now(), event);
         }

@@ -4,7 +4,7 @@
 //! not compile until somebody decides.
 
 use crate::card::Receipt;
-use crate::domain::outcome::{Outcome, Reason};
+use crate::domain::outcome::{Declined, HostCode, Outcome, Reason};
 use crate::iso8583::{Dialect, Item, SpecError};
 
 /// A response code as text: two characters (1987), three (1993) or four (2003).
@@ -35,6 +35,12 @@ impl std::fmt::Debug for Code {
 }
 
 impl Code {
+    fn of_host(host: HostCode) -> Self {
+        let text = host.as_str().as_bytes();
+        let len = u8::try_from(text.len()).unwrap_or(0);
+        Self { bytes: host.bytes(), len }
+    }
+
     fn read(section: &Item, key: &str) -> Result<Self, SpecError> {
         let item = section.get(key).ok_or_else(|| section.error(key, "is missing"))?;
         let text = item.as_str().unwrap_or_default().as_bytes();
@@ -82,6 +88,7 @@ const KEYS: &[&str] = &[
     "duplicate",
     "original_not_found",
     "system_error",
+    "host_declined",
 ];
 
 /// One code a reason, and the approvals. Every key is required, none other is known.
@@ -118,6 +125,7 @@ pub struct Codes {
     duplicate: Code,
     original_not_found: Code,
     system_error: Code,
+    host_declined: Code,
 }
 
 impl Codes {
@@ -160,6 +168,7 @@ impl Codes {
             duplicate: read("duplicate")?,
             original_not_found: read("original_not_found")?,
             system_error: read("system_error")?,
+            host_declined: read("host_declined")?,
         };
         super::map::only_known(section, KEYS)?;
         Ok(codes)
@@ -174,7 +183,21 @@ impl Codes {
             //# commit is durable.
             Outcome::Approved(_receipt) if reversal => self.approved_reversal,
             Outcome::Approved(_receipt) => self.approved,
-            Outcome::Declined(reason) => self.of(*reason),
+            Outcome::Declined(declined) => self.declined(*declined),
+        }
+    }
+
+    /// The code of a decline: the host's own where there is one and this dialect's codes have its form.
+    #[must_use]
+    pub fn declined(&self, declined: Declined) -> Code {
+        match declined.host {
+            //= spec/pin-change.md#6.3
+            //# The code of a host that declined a forwarded request MUST be passed on unchanged
+            //# where the caller's dialect has codes of that length.
+            Some(host) if host.as_str().len() == usize::from(self.approved.len) => {
+                Code::of_host(host)
+            }
+            Some(_) | None => self.of(declined.reason),
         }
     }
 
@@ -218,6 +241,7 @@ impl Codes {
             Reason::Duplicate => self.duplicate,
             Reason::OriginalNotFound => self.original_not_found,
             Reason::SystemError => self.system_error,
+            Reason::HostDeclined => self.host_declined,
         }
     }
 }

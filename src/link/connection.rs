@@ -13,28 +13,22 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-use crate::card::Store;
 use crate::domain::clock::Clock;
-use crate::hsm::Hsm;
 use crate::link::answer::{Closed, Wire};
-use crate::link::job::serve;
+use crate::link::job::{Done, serve};
 use crate::link::listener::Link;
 use crate::link::slots::Slots;
+use crate::switch::Parts;
 
 /// How often a connection looks at its timers: they are seconds, so one second is fine enough.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Serves one connection until it ends. Answers of work under way are written before it closes on drain or end of
 /// stream; on a broken stream they are lost, and a repeat finds them in the journal.
-pub(super) async fn run<IO, H, S, C>(
-    link: Arc<Link<H, S, C>>,
-    mut io: IO,
-    drain: watch::Receiver<bool>,
-) where
+pub(super) async fn run<IO, P>(link: Arc<Link<P>>, mut io: IO, drain: watch::Receiver<bool>)
+where
     IO: AsyncRead + AsyncWrite + Unpin,
-    H: Hsm,
-    S: Store,
-    C: Clock,
+    P: Parts,
 {
     let clock = link.switch.clock();
     let mut wire = Wire::new(link.settings(), clock.now());
@@ -103,10 +97,26 @@ pub(super) async fn run<IO, H, S, C>(
         }
     })
     .await;
+    drop(io);
+    finish(&link, &mut wire, &mut work).await;
     if let Closed::Because(why) = closed {
         link.meters.rejected(why);
         tracing::info!(link = %link.name, why = why.label(), "connection closed");
     }
+}
+
+/// Nobody is left to hear it, but what was begun is finished: a change that is on its way to a host would be reversed
+/// otherwise. A repeat finds the answer.
+async fn finish<P: Parts, F: Future<Output = Done>>(
+    link: &Link<P>,
+    wire: &mut Wire,
+    work: &mut Slots<F>,
+) {
+    poll_fn(|cx| {
+        work.poll(cx, |done| wire.answer(link, done));
+        if work.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// Completes when the switch takes no more work.

@@ -2,21 +2,20 @@
 //!
 //! **Never here:** the message (`translate`), its MAC (`job`), unwrapping (`hsm`).
 
-use crate::card::Store;
-use crate::domain::clock::Clock;
 use crate::domain::exchange::WrappedKey;
 use crate::domain::outcome::Reason;
 use crate::hsm::{Hsm, ImportRefused};
 use crate::link::listener::Link;
 use crate::link::meters::Exchanged;
 use crate::link::settings::Settings;
+use crate::switch::Parts;
 
 /// Takes `wrapped` in as the link's zone PIN key. It is in force, and on disk, when this returns.
 ///
 /// # Errors
 /// The reason to answer; the old key stays in force then.
-pub(super) async fn take_key<H: Hsm, S: Store, C: Clock>(
-    link: &Link<H, S, C>,
+pub(super) async fn take_key<P: Parts>(
+    link: &Link<P>,
     settings: &Settings,
     wrapped: &WrappedKey,
 ) -> Result<(), Reason> {
@@ -33,7 +32,7 @@ pub(super) async fn take_key<H: Hsm, S: Store, C: Clock>(
             tracing::info!(link = %link.name, key = %name, before, after, "zone key exchanged");
             Ok(())
         }
-        //= spec/pin-change.md#9.3
+        //= spec/pin-change.md#10.3
         //# A key whose check value or parity is wrong MUST be refused and MUST be counted, and the
         //# old key MUST stay.
         Err(error) => {

@@ -7,7 +7,6 @@ use std::panic::AssertUnwindSafe;
 use bytes::BytesMut;
 use futures_util::FutureExt;
 
-use crate::card::Store;
 use crate::domain::clock::{Clock, Now};
 use crate::domain::exchange::WrappedKey;
 use crate::domain::outcome::{Outcome, Reason};
@@ -21,7 +20,7 @@ use crate::link::reply::Reply;
 use crate::link::session::Event;
 use crate::link::settings::{MacRule, Settings};
 use crate::route::Route;
-use crate::switch::{Answer, Stage, Stages};
+use crate::switch::{Answer, Parts, Stage, Stages};
 
 /// One message that gets an answer.
 pub(super) struct Job<'a> {
@@ -81,7 +80,7 @@ pub(super) struct Done {
 }
 
 /// Takes one job to its answer. A panic inside is this request's 96 and nobody else's.
-pub(super) async fn serve<H: Hsm, S: Store, C: Clock>(link: &Link<H, S, C>, job: Job<'_>) -> Done {
+pub(super) async fn serve<P: Parts>(link: &Link<P>, job: Job<'_>) -> Done {
     let settings = link.settings();
     let _place = job.place;
     let mut done = Done {
@@ -142,8 +141,8 @@ pub(super) async fn serve<H: Hsm, S: Store, C: Clock>(link: &Link<H, S, C>, job:
 }
 
 /// The MAC first: a request whose MAC is wrong or missing is answered so, and nothing else happens.
-async fn ask<H: Hsm, S: Store, C: Clock>(
-    link: &Link<H, S, C>,
+async fn ask<P: Parts>(
+    link: &Link<P>,
     settings: &Settings,
     reply: &Reply,
     request: &PinRequest,
@@ -163,14 +162,14 @@ async fn ask<H: Hsm, S: Store, C: Clock>(
 }
 
 /// The MAC first, here too; and where the link has a MAC key, a new zone key never comes without one.
-async fn exchange<H: Hsm, S: Store, C: Clock>(
-    link: &Link<H, S, C>,
+async fn exchange<P: Parts>(
+    link: &Link<P>,
     settings: &Settings,
     reply: &Reply,
     key: &WrappedKey,
     mac: Option<ReceivedMac>,
 ) -> Result<(), Reason> {
-    //= spec/pin-change.md#9.2
+    //= spec/pin-change.md#10.2
     //# On a link with a MAC key a key change whose MAC is wrong or missing MUST be answered so (63)
     //# and MUST change nothing.
     if let Some(rule) = settings.mac {
@@ -180,8 +179,8 @@ async fn exchange<H: Hsm, S: Store, C: Clock>(
 }
 
 /// Whether the message is what its sender authenticated.
-async fn genuine<H: Hsm, S: Store, C: Clock>(
-    link: &Link<H, S, C>,
+async fn genuine<P: Parts>(
+    link: &Link<P>,
     rule: MacRule,
     reply: &Reply,
     mac: ReceivedMac,
@@ -199,8 +198,8 @@ async fn genuine<H: Hsm, S: Store, C: Clock>(
 }
 
 /// The whole answer with its MAC, or nothing when the HSM cannot make one.
-async fn seal<H: Hsm, S: Store, C: Clock>(
-    link: &Link<H, S, C>,
+async fn seal<P: Parts>(
+    link: &Link<P>,
     settings: &Settings,
     rule: MacRule,
     done: &Done,
@@ -228,7 +227,7 @@ impl Done {
                 self.code = settings.codes.outcome(&answer.outcome, reversal);
                 self.declined = match answer.outcome {
                     Outcome::Approved(_) => None,
-                    Outcome::Declined(reason) => Some(reason),
+                    Outcome::Declined(declined) => Some(declined.reason),
                 };
                 self.route = answer.route;
                 self.repeated = answer.repeated;
@@ -242,11 +241,7 @@ impl Done {
     }
 
     /// Counts the answer, and logs it when it was slow or our fault.
-    pub(super) fn count<H: Hsm, S: Store, C: Clock>(
-        mut self,
-        link: &Link<H, S, C>,
-        settings: &Settings,
-    ) {
+    pub(super) fn count<P: Parts>(mut self, link: &Link<P>, settings: &Settings) {
         let now = link.switch.clock().now();
         self.stages.end(Stage::Encode, now);
         let took = now.saturating_sub(self.arrived);
@@ -267,7 +262,7 @@ impl Done {
         self.log(link);
     }
 
-    fn log_slow<H, S, C>(&self, link: &Link<H, S, C>, took: Now) {
+    fn log_slow<P: Parts>(&self, link: &Link<P>, took: Now) {
         let spent = |stage| self.stages.spent(stage).as_micros();
         let key = self.asked.map(|(_, key, _)| key.text().to_string());
         tracing::warn!(link = %link.name, key, took_us = took.as_micros(),
@@ -277,7 +272,7 @@ impl Done {
     }
 
     /// One line a request, at debug when all is well: a busy switch must not drown its log.
-    fn log<H, S, C>(&self, link: &Link<H, S, C>) {
+    fn log<P: Parts>(&self, link: &Link<P>) {
         use crate::domain::outcome::Side;
         let Some((operation, key, stan)) = &self.asked else { return };
         let (operation, code) = (operation.label(), self.code.as_str());

@@ -15,13 +15,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::card::Store;
-use crate::domain::clock::Clock;
-use crate::hsm::Hsm;
 use crate::link::connection;
 use crate::link::meters::{Meters, Rejected};
 use crate::link::settings::Settings;
-use crate::switch::Switch;
+use crate::switch::{Parts, Switch};
 
 /// Connections the kernel may hold for us before we accept them.
 const BACKLOG: i32 = 1024;
@@ -31,9 +28,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_mins(1);
 
 /// One configured listener and what its connections share.
-pub struct Link<H, S, C> {
+pub struct Link<P: Parts> {
     pub(super) name: Arc<str>,
-    pub(super) switch: Arc<Switch<H, S, C>>,
+    pub(super) switch: Arc<Switch<P>>,
     pub(super) meters: Meters,
     settings: ArcSwap<Settings>,
     in_flight: AtomicUsize,
@@ -43,9 +40,9 @@ pub struct Link<H, S, C> {
 /// Tells every connection to finish its work and close.
 pub type Drain = watch::Receiver<bool>;
 
-impl<H: Hsm, S: Store, C: Clock> Link<H, S, C> {
+impl<P: Parts> Link<P> {
     /// A link that does not listen yet.
-    pub fn new(settings: Settings, switch: Arc<Switch<H, S, C>>) -> Self {
+    pub fn new(settings: Settings, switch: Arc<Switch<P>>) -> Self {
         Self {
             name: settings.name.clone(),
             switch,
@@ -104,7 +101,7 @@ pub(super) struct InFlight<'a> {
 }
 
 impl<'a> InFlight<'a> {
-    pub(super) fn enter<H, S, C>(link: &'a Link<H, S, C>) -> Self {
+    pub(super) fn enter<P: Parts>(link: &'a Link<P>) -> Self {
         link.in_flight.fetch_add(1, Ordering::Relaxed);
         link.meters.in_flight.increment(1);
         Self { count: &link.in_flight, gauge: &link.meters.in_flight }
@@ -132,11 +129,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts until told to drain, then waits for its connections to finish.
-pub async fn serve<H: Hsm, S: Store, C: Clock>(
-    link: Arc<Link<H, S, C>>,
-    listener: TcpListener,
-    drain: Drain,
-) {
+pub async fn serve<P: Parts>(link: Arc<Link<P>>, listener: TcpListener, drain: Drain) {
     let mut told = pin!(connection::told_to_drain(drain.clone()));
     let mut connections = JoinSet::new();
     loop {
@@ -162,11 +155,7 @@ pub async fn serve<H: Hsm, S: Store, C: Clock>(
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection<H: Hsm, S: Store, C: Clock>(
-    link: Arc<Link<H, S, C>>,
-    stream: TcpStream,
-    drain: Drain,
-) {
+async fn connection<P: Parts>(link: Arc<Link<P>>, stream: TcpStream, drain: Drain) {
     let _place = Connected::enter(&link);
     let settings = link.settings();
     let alive = TcpKeepalive::new().with_time(KEEPALIVE);
@@ -196,7 +185,7 @@ struct Connected<'a> {
 }
 
 impl<'a> Connected<'a> {
-    fn enter<H, S, C>(link: &'a Link<H, S, C>) -> Self {
+    fn enter<P: Parts>(link: &'a Link<P>) -> Self {
         link.connections.fetch_add(1, Ordering::Relaxed);
         link.meters.connections.increment(1);
         Self { count: &link.connections, gauge: &link.meters.connections }

@@ -5,10 +5,11 @@
 
 use crate::domain::clock::Now;
 use crate::domain::exchange::WrappedKey;
+use crate::domain::forward::Details;
 use crate::domain::outcome::Reason;
 use crate::domain::pan::{Pan, PanError};
 use crate::domain::pin::ZonePin;
-use crate::domain::request::{CardName, Operation, PinRequest, Tag, Trace};
+use crate::domain::request::{CardName, Operation, PinRequest, Tag, Text, Trace};
 use crate::iso8583::{Message, TEXT_BYTES_MAX};
 use crate::link::identify::{Moment, key};
 use crate::link::map::{Class, PinMap, Place, Side};
@@ -76,7 +77,7 @@ fn network(settings: &Settings, message: &Message<'_>) -> Asked {
 
 /// The key at its place: bytes, or hexadecimal digits in a field of text.
 fn new_key(settings: &Settings, message: &Message<'_>) -> Result<WrappedKey, Reason> {
-    //= spec/pin-change.md#9.1
+    //= spec/pin-change.md#10.1
     //# A new zone key MUST be taken only on a link that names its zone master key; elsewhere it
     //# MUST be refused (58).
     if settings.key_exchange.is_none() {
@@ -181,6 +182,7 @@ fn bare(
         original: None,
         wish: settings.wish,
         institution: message.text(100).map(|text| Tag::new(text.as_bytes())),
+        details: details(settings, message),
         channel: settings.channel,
         link: settings.id,
         rights: settings.rights,
@@ -188,6 +190,31 @@ fn bare(
         arrived,
         deadline: arrived + settings.request_time,
     })
+}
+
+/// What a host beyond us is told of the request besides. Elements that this dialect lays out otherwise are left out.
+fn details(settings: &Settings, message: &Message<'_>) -> Details {
+    fn exact<const N: usize>(message: &Message<'_>, field: u8) -> Option<[u8; N]> {
+        message.text(field)?.as_bytes().try_into().ok()
+    }
+    fn text<const N: usize>(message: &Message<'_>, field: u8) -> Text<N> {
+        message.text(field).map_or_else(Text::default, |text| Text::new(text.as_bytes()))
+    }
+    let code = message.text(3);
+    let account_types = code.and_then(|code| code.as_bytes().get(2..6)?.try_into().ok());
+    let acquirer = text(message, 32);
+    Details {
+        account_types,
+        expiry: exact(message, 14),
+        time: exact(message, 12),
+        date: exact(message, 13),
+        entry_mode: exact(message, 22),
+        condition: exact(message, 25),
+        currency: exact(message, 49),
+        acquirer: if acquirer.is_empty() { settings.institution } else { acquirer },
+        acceptor: text(message, 42),
+        accounts: [text(message, 102), text(message, 103)],
+    }
 }
 
 fn operation(map: &PinMap, message: &Message<'_>) -> Result<Operation, Reason> {

@@ -7,12 +7,13 @@ use crate::card::product::Product;
 use crate::card::record::Undo;
 use crate::card::{CardRecord, Commit, Receipt, Store, StoreError, gates};
 use crate::domain::clock::{Clock, WallMillis};
-use crate::domain::outcome::{Reason, Side};
+use crate::domain::outcome::{Declined, Reason, Side};
 use crate::domain::pin::{LmkPin, Reference, ZonePin};
 use crate::domain::request::{Operation, PinRequest};
 use crate::hsm::{Change, ChangeVerdict, Hsm, HsmError, Verdict};
 use crate::limits::CONFLICT_RETRIES_MAX;
 use crate::switch::handle::{Job, Switch, refused, still_awaited};
+use crate::switch::parts::Parts;
 use crate::switch::stages::Stage;
 
 /// What a request leads to: the card as it shall be (if it changes), and whether it is declined.
@@ -27,16 +28,20 @@ impl Judgement {
     }
 }
 
-impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
+impl<P: Parts> Switch<P> {
     /// Reads the card, judges the request, commits; again if another request changed the card in between.
-    pub(super) async fn cms(&self, job: Job<'_>, mut claim: S::Claim) -> Result<Receipt, Reason> {
+    pub(super) async fn cms(
+        &self,
+        job: Job<'_>,
+        mut claim: <P::Store as Store>::Claim,
+    ) -> Result<Receipt, Declined> {
         for _ in 0..CONFLICT_RETRIES_MAX {
             still_awaited(job.request, job.stages.last())?;
-            let judgement = match self.store.card(job.card).await.map_err(refused)? {
+            let judgement = match self.world.store.card(job.card).await.map_err(refused)? {
                 Some(card) => self.judge(&job, &card).await,
                 None => Judgement::declined(Reason::CardUnknown),
             };
-            job.stages.end(Stage::Hsm, self.clock.now());
+            job.stages.end(Stage::Hsm, self.world.clock.now());
 
             // What is not the caller's doing is not stored: the same request may be tried again.
             //= spec/pin-change.md#4.5
@@ -45,26 +50,27 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
             if let Some(reason) = judgement.declined
                 && reason.side() != Side::Caller
             {
-                return Err(reason);
+                return Err(reason.into());
             }
-            let commit =
-                Commit { card: judgement.card, entry: job.entry(judgement.declined, &self.clock) };
+            let declined = judgement.declined.map(Declined::from);
+            let entry = job.entry(declined, self.world.clock.wall());
+            let commit = Commit { card: judgement.card, entry, reopens: None };
             //= spec/pin-change.md#5.2
             //# The verdict on a PIN MUST NOT be told before its commit is durable.
-            let committed = self.store.commit(claim, commit).await;
-            job.stages.end(Stage::Commit, self.clock.now());
+            let committed = self.world.store.commit(claim, commit).await;
+            job.stages.end(Stage::Commit, self.world.clock.now());
             match committed {
-                Ok(receipt) => return judgement.declined.map_or(Ok(receipt), Err),
+                Ok(receipt) => return declined.map_or(Ok(receipt), Err),
                 Err(refusal) => match (refusal.error, refusal.claim) {
                     //= spec/pin-change.md#5.3
                     //# When the card changed since it was read, the request MUST be judged again on
                     //# the card as it is now.
                     (StoreError::Conflict, Some(back)) => claim = back,
-                    (error, _) => return Err(refused(error)),
+                    (error, _) => return Err(refused(error).into()),
                 },
             }
         }
-        Err(Reason::Unavailable)
+        Err(Reason::Unavailable.into())
     }
 
     /// Gates first, then the PIN work of the operation.
@@ -74,7 +80,7 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
             tracing::error!(product = ?card.product, "a card's product is not configured: add a [[product]]");
             return Judgement::declined(Reason::SystemError);
         };
-        let wall = self.clock.wall();
+        let wall = self.world.clock.wall();
         //= spec/pin-change.md#5.1
         //# The gates of card, account and channel MUST be checked before any PIN is looked at.
         if let Err(reason) = gates::check(card, product, request.operation, request.channel, wall) {
@@ -98,7 +104,7 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
     ) -> Result<Judgement, Reason> {
         let (current, new) = (needed(request.current.as_ref())?, needed(request.new.as_ref())?);
         let account = self.account(request, card)?;
-        let new: LmkPin = self.hsm.to_lmk(new, &account).await.map_err(hsm_refused)?;
+        let new: LmkPin = self.world.hsm.to_lmk(new, &account).await.map_err(hsm_refused)?;
         let change = Change {
             current,
             new: &new,
@@ -107,7 +113,7 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
             reference: &card.reference,
             rules: &product.rules,
         };
-        match self.hsm.verify_and_derive(&change).await.map_err(hsm_refused)? {
+        match self.world.hsm.verify_and_derive(&change).await.map_err(hsm_refused)? {
             ChangeVerdict::Right(reference) => Ok(changed(card, reference, request, wall)),
             //= spec/pin-change.md#5.5
             //# Whether the rules refuse the new PIN MUST be told only to a sender whose current PIN
@@ -128,7 +134,8 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
     ) -> Result<Judgement, Reason> {
         let current = needed(request.current.as_ref())?;
         let account = self.account(request, card)?;
-        let verified = self.hsm.verify(current, &account, &product.method, &card.reference).await;
+        let verified =
+            self.world.hsm.verify(current, &account, &product.method, &card.reference).await;
         match verified.map_err(hsm_refused)? {
             Verdict::Right => Ok(unblocked(card)),
             Verdict::Wrong => Ok(wrong_pin(card)),
@@ -136,7 +143,7 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
     }
 }
 
-fn needed(pin: Option<&ZonePin>) -> Result<&ZonePin, Reason> {
+pub(super) fn needed(pin: Option<&ZonePin>) -> Result<&ZonePin, Reason> {
     pin.ok_or(Reason::FormatError)
 }
 
@@ -172,7 +179,7 @@ fn wrong_pin(card: &CardRecord) -> Judgement {
 }
 
 /// What a refusal of the HSM means to the caller.
-fn hsm_refused(error: HsmError) -> Reason {
+pub(super) fn hsm_refused(error: HsmError) -> Reason {
     match error {
         HsmError::KeyUnknown | HsmError::KeyUnusable => Reason::KeyOutOfStep,
         HsmError::NewPinUnacceptable => Reason::NewPinUnacceptable,

@@ -5,22 +5,18 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::card::{CardKey, CardRecord, Entry, Fingerprint, Receipt, Seen, Store, StoreError};
-use crate::domain::clock::{Clock, Now};
-use crate::domain::outcome::{Outcome, Reason};
+use crate::domain::clock::{Clock, Now, WallMillis};
+use crate::domain::outcome::{Declined, Outcome, Reason};
 use crate::domain::pan::{Account12, PanHash};
 use crate::domain::request::{CardName, Operation, PinRequest};
-use crate::domain::vault::Vault;
-use crate::hsm::Hsm;
 use crate::route::{Question, Route};
+use crate::switch::parts::{Parts, World};
 use crate::switch::rules::Rules;
 use crate::switch::stages::{Stage, Stages};
 
 /// Everything a request needs of the world.
-pub struct Switch<H, S, C> {
-    pub(super) hsm: H,
-    pub(super) store: S,
-    pub(super) clock: C,
-    vault: Arc<dyn Vault>,
+pub struct Switch<P: Parts> {
+    pub(super) world: World<P>,
     rules: ArcSwap<Rules>,
 }
 
@@ -43,13 +39,14 @@ pub(super) struct Job<'a> {
     pub(super) rules: &'a Rules,
     pub(super) card: CardKey<'a>,
     pub(super) fingerprint: Fingerprint,
+    pub(super) overridden: bool,
     pub(super) stages: &'a mut Stages,
 }
 
-impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
+impl<P: Parts> Switch<P> {
     /// Puts a switch together. It opens nothing and spawns nothing.
-    pub fn new(hsm: H, vault: Arc<dyn Vault>, store: S, clock: C, rules: Rules) -> Self {
-        Self { hsm, store, clock, vault, rules: ArcSwap::from_pointee(rules) }
+    pub fn new(world: World<P>, rules: Rules) -> Self {
+        Self { world, rules: ArcSwap::from_pointee(rules) }
     }
 
     /// Replaces products and routes. Requests under way keep the snapshot they began with.
@@ -58,32 +55,32 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
     }
 
     /// The HSM, for links that check MACs.
-    pub fn hsm(&self) -> &H {
-        &self.hsm
+    pub fn hsm(&self) -> &P::Hsm {
+        &self.world.hsm
     }
 
     /// The store, for operation and its endpoints.
-    pub fn store(&self) -> &S {
-        &self.store
+    pub fn store(&self) -> &P::Store {
+        &self.world.store
     }
 
     /// The clock all parts share.
-    pub fn clock(&self) -> &C {
-        &self.clock
+    pub fn clock(&self) -> &P::Clock {
+        &self.world.clock
     }
 
     /// Takes one request to its outcome.
     pub async fn handle(&self, request: &PinRequest) -> Answer {
-        let mut stages = Stages::start(self.clock.now());
+        let mut stages = Stages::start(self.world.clock.now());
         let mut answer = Answer {
-            outcome: Outcome::Declined(Reason::SystemError),
+            outcome: Outcome::Declined(Reason::SystemError.into()),
             route: None,
             repeated: false,
             stages,
         };
         answer.outcome = match self.run(request, &mut stages, &mut answer).await {
             Ok(receipt) => Outcome::Approved(receipt),
-            Err(reason) => Outcome::Declined(reason),
+            Err(declined) => Outcome::Declined(declined),
         };
         answer.stages = stages;
         answer
@@ -95,22 +92,24 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
         request: &PinRequest,
         stages: &mut Stages,
         answer: &mut Answer,
-    ) -> Result<Receipt, Reason> {
+    ) -> Result<Receipt, Declined> {
         //= spec/pin-change.md#3.1
         //# A request that its link has no right to MUST be refused (58) before its key or its card
         //# is looked up.
         if !request.rights.allow(request.operation) {
-            return Err(Reason::ChannelNotAllowed);
+            return Err(Reason::ChannelNotAllowed.into());
         }
         still_awaited(request, stages.last())?;
 
         // Dedupe: seen? The stored answer.
         let card = match &request.card {
-            CardName::Pan { pan, sequence } => CardKey::Pan(self.vault.pan_hash(pan), *sequence),
+            CardName::Pan { pan, sequence } => {
+                CardKey::Pan(self.world.vault.pan_hash(pan), *sequence)
+            }
             CardName::Identity { kind, value } => CardKey::Identity(*kind, value),
         };
         let fingerprint = fingerprint(request.operation, card);
-        let claim = match self.store.claim(request.key, fingerprint).await.map_err(refused)? {
+        let claim = match self.world.store.claim(request.key, fingerprint).await.map_err(refused)? {
             Seen::Fresh(claim) => claim,
             //= spec/pin-change.md#4.1
             //# A request with the key, the card and the operation of an earlier one MUST get the
@@ -119,19 +118,19 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
                 answer.repeated = true;
                 return match outcome {
                     Outcome::Approved(receipt) => Ok(receipt),
-                    Outcome::Declined(reason) => Err(reason),
+                    Outcome::Declined(declined) => Err(declined),
                 };
             }
             //= spec/pin-change.md#4.2
             //# While the earlier one is being worked on, the later one MUST be refused as in
             //# progress (94).
-            Seen::InProgress => return Err(Reason::InProgress),
+            Seen::InProgress => return Err(Reason::InProgress.into()),
             //= spec/pin-change.md#4.3
             //# A request with the key of an earlier one but another card or operation MUST be
             //# refused as a duplicate (94) and MUST change nothing.
-            Seen::Duplicate => return Err(Reason::Duplicate),
+            Seen::Duplicate => return Err(Reason::Duplicate.into()),
         };
-        stages.end(Stage::Dedupe, self.clock.now());
+        stages.end(Stage::Dedupe, self.world.clock.now());
 
         // Route: Postilion or CMS, and why.
         let rules = self.rules.load_full();
@@ -142,15 +141,20 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
             CardName::Identity { .. } => Route::Cms,
         };
         answer.route = Some(route);
-        stages.end(Stage::Route, self.clock.now());
+        stages.end(Stage::Route, self.world.clock.now());
 
-        let job = Job { request, rules: &rules, card, fingerprint, stages };
+        let job = Job { request, rules: &rules, card, fingerprint, overridden: false, stages };
         match (route, request.operation) {
-            // No host links yet: nothing is sent, and a repeat may try again.
-            (Route::Postilion, _) => Err(Reason::Unavailable),
-            (Route::Cms, Operation::Reverse) => self.reverse(job, claim).await,
+            (_, Operation::Reverse) => self.reverse(job, claim).await,
             (Route::Cms, Operation::Change | Operation::Unblock | Operation::Verify) => {
                 self.cms(job, claim).await
+            }
+            (Route::Postilion, Operation::Change) => self.postilion(job, claim).await,
+            //= spec/pin-change.md#9.1
+            //# Only changes and reversals MUST be forwarded; another operation for a card of the
+            //# Postilion route MUST be refused as not supported (12).
+            (Route::Postilion, Operation::Unblock | Operation::Verify) => {
+                Err(Reason::NotSupported.into())
             }
         }
     }
@@ -164,6 +168,7 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
         match &request.card {
             CardName::Pan { pan, .. } => Ok(pan.account12()),
             CardName::Identity { .. } => self
+                .world
                 .vault
                 .open_pan(&card.sealed_pan)
                 .map(|pan| pan.account12())
@@ -174,17 +179,18 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
 
 impl Job<'_> {
     /// The journal's line for this request.
-    pub(super) fn entry(&self, declined: Option<Reason>, clock: &impl Clock) -> Entry {
+    pub(super) fn entry(&self, declined: Option<Declined>, at: WallMillis) -> Entry {
         Entry {
             key: self.request.key,
             fingerprint: self.fingerprint,
             operation: self.request.operation,
             pan_hash: named_by_pan(self.card),
             declined,
-            at: clock.wall(),
+            at,
             link: self.request.link,
             trace: self.request.trace,
             original: self.request.original,
+            overridden: self.overridden,
         }
     }
 }

@@ -1,38 +1,37 @@
 //! Undoing a change of ours (design.md "Reversals").
 //!
 //! The old reference comes back only while the card's last PIN change is the one the reversal names. A reversal whose
-//! original never came is remembered, so that a late original is refused. **Never here:** reversals towards a host.
+//! original never came is remembered, so that a late original is refused. A change that was forwarded is reversed at the
+//! host. **Never here:** the sending of such a reversal (`settle`).
+
+use std::sync::Arc;
 
 use crate::card::record::Undo;
-use crate::card::{CardRecord, Commit, Receipt, Seen, Store, StoreError};
-use crate::domain::clock::Clock;
-use crate::domain::outcome::{Outcome, Reason};
+use crate::card::{CardRecord, Commit, Entry, Receipt, Seen, Store, StoreError, Unsettled};
+use crate::domain::clock::{Clock, WallMillis};
+use crate::domain::outcome::{Declined, Outcome, Reason};
 use crate::domain::pin::Reference;
 use crate::domain::request::TransactionKey;
-use crate::hsm::Hsm;
 use crate::limits::CONFLICT_RETRIES_MAX;
 use crate::switch::handle::{Job, Switch, refused, still_awaited};
+use crate::switch::parts::Parts;
 use crate::switch::stages::Stage;
 
-impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
+impl<P: Parts> Switch<P> {
     /// Finds the original, undoes it, commits; again if another request changed the card in between.
     pub(super) async fn reverse(
         &self,
         job: Job<'_>,
-        mut claim: S::Claim,
-    ) -> Result<Receipt, Reason> {
+        mut claim: <P::Store as Store>::Claim,
+    ) -> Result<Receipt, Declined> {
         let original = job.request.original.ok_or(Reason::FormatError)?;
         for _ in 0..CONFLICT_RETRIES_MAX {
             still_awaited(job.request, job.stages.last())?;
-            let card = self.store.card(job.card).await.map_err(refused)?;
-            let last_change = card.as_deref().and_then(|card| undo_of(card, original));
-            let (card, declined) = match (card.as_deref(), last_change) {
-                (Some(card), Some(undo)) => (undone(card, undo), None),
-                _ => (None, self.without_change(original).await?),
-            };
-            let commit = Commit { card, entry: job.entry(declined, &self.clock) };
-            let committed = self.store.commit(claim, commit).await;
-            job.stages.end(Stage::Commit, self.clock.now());
+            let mut commit = self.judge_reversal(&job, original).await?;
+            let declined = commit.entry.declined;
+            commit.entry.at = self.world.clock.wall();
+            let committed = self.world.store.commit(claim, commit).await;
+            job.stages.end(Stage::Commit, self.world.clock.now());
             match committed {
                 Ok(receipt) => return declined.map_or(Ok(receipt), Err),
                 Err(refusal) => match (refusal.error, refusal.claim) {
@@ -40,11 +39,55 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
                     //# When a reversal and its original cross, the reversal MUST be judged again,
                     //# so that neither sender is told what did not happen.
                     (StoreError::Conflict, Some(back)) => claim = back,
-                    (error, _) => return Err(refused(error)),
+                    (error, _) => return Err(refused(error).into()),
                 },
             }
         }
-        Err(Reason::Unavailable)
+        Err(Reason::Unavailable.into())
+    }
+
+    /// What the reversal does: to the card, or to a change that was forwarded.
+    async fn judge_reversal(
+        &self,
+        job: &Job<'_>,
+        original: TransactionKey,
+    ) -> Result<Commit, Reason> {
+        let entry = job.entry(None, WallMillis::default());
+        let store = &self.world.store;
+        if let Some(change) = store.forwarded(original, entry.pan_hash).await.map_err(refused)? {
+            return self.judge_forwarded(entry, change).await;
+        }
+        let card = store.card(job.card).await.map_err(refused)?;
+        let last_change = card.as_deref().and_then(|card| undo_of(card, original));
+        let (card, declined) = match (card.as_deref(), last_change) {
+            (Some(card), Some(undo)) => (undone(card, undo), None),
+            _ => (None, self.without_change(original).await?),
+        };
+        let entry = Entry { declined: declined.map(Declined::from), ..entry };
+        Ok(Commit { card, entry, reopens: None })
+    }
+
+    /// A change that went to a host is reversed there, by store and forward: what is answered here is that it will be.
+    async fn judge_forwarded(
+        &self,
+        entry: Entry,
+        change: Arc<Unsettled>,
+    ) -> Result<Commit, Reason> {
+        let key = change.entry.key;
+        let entry = Entry { original: Some(key), ..entry };
+        match self.world.store.transaction(key).await.map_err(refused)? {
+            Some(Seen::InProgress) => Err(Reason::InProgress),
+            //= spec/pin-change.md#7.7
+            //# A reversal of a change that was forwarded MUST be accepted as soon as it is durable
+            //# that it will be sent to a host until that has acknowledged it.
+            Some(Seen::Answered(outcome)) => {
+                let at_host = outcome.reason().is_none_or(|r| r == Reason::OutcomeUnknown);
+                Ok(Commit { card: None, entry, reopens: at_host.then_some(change) })
+            }
+            Some(Seen::Duplicate | Seen::Fresh(())) | None => {
+                Ok(Commit { card: None, entry, reopens: Some(change) })
+            }
+        }
     }
 
     /// What to say when the named change is not the card's last one.
@@ -53,7 +96,7 @@ impl<H: Hsm, S: Store, C: Clock> Switch<H, S, C> {
     /// under way is not answered for good: the caller repeats the reversal. Otherwise the original is not found, which
     /// includes one that a later change has replaced.
     async fn without_change(&self, original: TransactionKey) -> Result<Option<Reason>, Reason> {
-        match self.store.transaction(original).await.map_err(refused)? {
+        match self.world.store.transaction(original).await.map_err(refused)? {
             //= spec/pin-change.md#7.3
             //# A reversal of a change that was declined, or that is undone already, MUST be
             //# accepted and MUST change nothing.

@@ -9,6 +9,7 @@ use crate::card::product::{Product, Products};
 use crate::card::record::{AccountStatus, AccountType, CardStatus, ProductKey};
 use crate::card::{CardKey, CardRecord};
 use crate::domain::clock::{Now, SystemClock};
+use crate::domain::forward::Details;
 use crate::domain::outcome::{Outcome, Reason};
 use crate::domain::pan::Pan;
 use crate::domain::pin::{BlockFormat, Method, PinRules, Reference, ZonePin};
@@ -16,12 +17,13 @@ use crate::domain::request::{
     CardName, Channel, LinkId, Operation, PinRequest, Rights, Trace, TransactionKey,
 };
 use crate::domain::vault::Vault;
+use crate::host::NoHosts;
 use crate::hsm::Hsm;
 use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
 use crate::hsm::lmk::Lmk;
 use crate::hsm::soft::SoftHsm;
 use crate::route::Table;
-use crate::switch::{Rules, Switch};
+use crate::switch::{Parts, Rules, Switch};
 
 const PAN: &[u8] = b"4761739001010010";
 const PIN_1234: &str = "6773584E4C616F77";
@@ -29,7 +31,16 @@ const PIN_5678: &str = "09AC44C7E013D0A9";
 const PVV_1234: [u8; 4] = *b"8034";
 const PVV_5678: [u8; 4] = *b"3128";
 
-type TestSwitch = Switch<Arc<SoftHsm>, EmbeddedStore, SystemClock>;
+enum Test {}
+
+impl Parts for Test {
+    type Clock = SystemClock;
+    type Hosts = NoHosts;
+    type Hsm = Arc<SoftHsm>;
+    type Store = EmbeddedStore;
+}
+
+type TestSwitch = Switch<Test>;
 
 struct World {
     switch: Arc<TestSwitch>,
@@ -56,7 +67,9 @@ fn world() -> World {
     bulk.put(card(&hsm), false).unwrap();
     bulk.finish().unwrap();
     let rules = Rules { products: Products::new([product(&hsm)]), routes: Table::default() };
-    let switch = Arc::new(Switch::new(hsm.clone(), hsm.clone(), store, clock, rules));
+    let parts =
+        crate::switch::World { clock, hosts: NoHosts, hsm: hsm.clone(), store, vault: hsm.clone() };
+    let switch = Arc::new(Switch::new(parts, rules));
     World { switch, hsm, _directory: directory }
 }
 
@@ -107,6 +120,7 @@ impl World {
             original: None,
             wish: None,
             institution: None,
+            details: Details::default(),
             channel: Channel::Atm,
             link: LinkId(0),
             rights: Rights { change: true, reverse: true, unblock: true, verify: true },

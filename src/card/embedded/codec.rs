@@ -125,7 +125,7 @@ pub(crate) fn encode_change(
     out.extend_from_slice(&entry.key.0);
     out.extend_from_slice(&entry.fingerprint.0.to_le_bytes());
     out.push(entry.operation.code());
-    out.push(entry.declined.map_or(0, Reason::code));
+    out.push(entry.declined.map_or(0, |declined| declined.reason.code()));
     let mut flags = 0;
     flags |= if entry.pan_hash.is_some() { FLAG_PAN_HASH } else { 0 };
     flags |= if entry.original.is_some() { FLAG_ORIGINAL } else { 0 };
@@ -302,7 +302,7 @@ fn change(from: &mut Reader<'_>, at: WallMillis) -> Result<Body, CodecError> {
         Operation::from_code(from.byte("operation")?).ok_or_else(|| from.value("operation"))?;
     let declined = match from.byte("outcome")? {
         0 => None,
-        code => Some(Reason::from_code(code).ok_or_else(|| from.value("outcome"))?),
+        code => Some(Reason::from_code(code).ok_or_else(|| from.value("outcome"))?.into()),
     };
     let flags = from.byte("flags")?;
     if flags & !(FLAG_PAN_HASH | FLAG_ORIGINAL | FLAG_CARD) != 0 {
@@ -315,8 +315,18 @@ fn change(from: &mut Reader<'_>, at: WallMillis) -> Result<Body, CodecError> {
     let original =
         from.optional(flags, FLAG_ORIGINAL, |from| Ok(TransactionKey(from.array("original")?)))?;
     let card = from.optional(flags, FLAG_CARD, card)?;
-    let entry =
-        Entry { key, fingerprint, operation, pan_hash, declined, at, link, trace, original };
+    let entry = Entry {
+        key,
+        fingerprint,
+        operation,
+        pan_hash,
+        declined,
+        at,
+        link,
+        trace,
+        original,
+        overridden: false,
+    };
     Ok(Body::Change { entry, card })
 }
 

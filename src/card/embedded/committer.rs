@@ -228,8 +228,8 @@ impl Committer {
     /// Whether a reversal that found no original must be judged again, because the original came meanwhile. From here
     /// on a late original is refused: its key is taken before the batch is written, so that the two cannot cross.
     fn original_arrived(&self, entry: &Entry) -> bool {
-        let (Some(Reason::OriginalNotFound), Some(original)) = (entry.declined, entry.original)
-        else {
+        let reason = entry.declined.map(|declined| declined.reason);
+        let (Some(Reason::OriginalNotFound), Some(original)) = (reason, entry.original) else {
             return false;
         };
         match self.index.refuse_late(original, entry.at) {

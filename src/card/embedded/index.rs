@@ -216,7 +216,8 @@ impl Index {
     pub(crate) fn answer(&self, sequence: u64, entry: &Entry) {
         let transactions = self.transactions.pin();
         let minute = minute(entry.at);
-        let state = sequence << 8 | u64::from(entry.declined.map_or(0, Reason::code));
+        let state =
+            sequence << 8 | u64::from(entry.declined.map_or(0, |declined| declined.reason.code()));
         match transactions.get(&entry.key) {
             Some(claimed) => claimed.answer(state, minute),
             None => {
@@ -294,7 +295,7 @@ impl Transaction {
             (IN_PROGRESS, _) => Seen::InProgress,
             (_, 0) => Seen::Answered(Outcome::Approved(Receipt::mint(state >> 8))),
             (_, code) => Seen::Answered(Outcome::Declined(
-                Reason::from_code(code).unwrap_or(Reason::SystemError),
+                Reason::from_code(code).unwrap_or(Reason::SystemError).into(),
             )),
         }
     }

@@ -19,8 +19,11 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::card::{
-    CardKey, CardRecord, Commit, CommitRefused, Fingerprint, Receipt, Seen, Store, StoreError,
+    CardKey, CardRecord, Commit, CommitRefused, Entry, Fingerprint, Note, Receipt, Seen,
+    Settlement, Store, StoreError, Unsettled,
 };
+use crate::domain::forward::{Forwarded, Stan};
+use crate::domain::pan::PanHash;
 use crate::domain::request::TransactionKey;
 use crate::domain::vault::Vault;
 use crate::limits::COMMIT_QUEUE_MAX;
@@ -279,5 +282,43 @@ impl Store for EmbeddedStore {
             mpsc::error::TrySendError::Closed(_) => poisoned(),
         })?;
         wait.await.unwrap_or_else(|_| Err(poisoned()))
+    }
+
+    async fn intend(
+        &self,
+        claim: Claim,
+        _entry: Entry,
+        _forwarded: Forwarded,
+    ) -> Result<Claim, CommitRefused<Claim>> {
+        drop(claim);
+        Err(CommitRefused { error: StoreError::Unavailable, claim: None })
+    }
+
+    async fn forwarded(
+        &self,
+        _key: TransactionKey,
+        _card: Option<PanHash>,
+    ) -> Result<Option<Arc<Unsettled>>, StoreError> {
+        Ok(None)
+    }
+
+    async fn unsettled(&self, _limit: usize) -> Result<Vec<Arc<Unsettled>>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn settle(
+        &self,
+        _key: TransactionKey,
+        _settlement: Settlement,
+    ) -> Result<Receipt, StoreError> {
+        Err(StoreError::Conflict)
+    }
+
+    async fn note(&self, _note: Note) -> Result<Receipt, StoreError> {
+        Err(StoreError::Unavailable)
+    }
+
+    fn last_stan(&self) -> Option<Stan> {
+        None
     }
 }

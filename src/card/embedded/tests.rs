@@ -139,6 +139,7 @@ fn entry(number: u64) -> Entry {
         link: LinkId(0),
         trace: Trace::default(),
         original: None,
+        overridden: false,
     }
 }
 
@@ -166,7 +167,7 @@ async fn commit_entry(
         Seen::Fresh(claim) => claim,
         other => panic!("key is {other:?}"),
     };
-    store.commit(claim, Commit { card, entry }).await.map(Receipt::sequence)
+    store.commit(claim, Commit { card, entry, reopens: None }).await.map(Receipt::sequence)
 }
 
 fn by_pan(number: u64, sequence: Option<u16>) -> CardKey<'static> {
@@ -197,7 +198,7 @@ async fn an_answer_of_each_reason_survives_and_another_fingerprint_is_a_duplicat
     let store = open(dir.path());
     for reason in Reason::ALL {
         let number = u64::from(reason.code());
-        let entry = Entry { declined: Some(*reason), ..entry(number) };
+        let entry = Entry { declined: Some((*reason).into()), ..entry(number) };
         commit_entry(&store, entry, None).await.unwrap();
     }
     drop(store);
@@ -205,7 +206,7 @@ async fn an_answer_of_each_reason_survives_and_another_fingerprint_is_a_duplicat
     for reason in Reason::ALL {
         let number = u64::from(reason.code());
         match store.transaction(key(number)).await.unwrap() {
-            Some(Seen::Answered(Outcome::Declined(got))) => assert_eq!(got, *reason),
+            Some(Seen::Answered(Outcome::Declined(got))) => assert_eq!(got, (*reason).into()),
             other => panic!("{reason:?}: {other:?}"),
         }
         let other = store.claim(key(number), Fingerprint(999)).await.unwrap();
@@ -242,7 +243,7 @@ async fn a_late_original_is_refused_after_its_reversal() {
     let store = open(dir.path());
     let reversal = Entry {
         operation: Operation::Reverse,
-        declined: Some(Reason::OriginalNotFound),
+        declined: Some(Reason::OriginalNotFound.into()),
         original: Some(key(1)),
         ..entry(2)
     };
@@ -276,7 +277,8 @@ async fn a_conflict_gives_the_claim_back() {
     assert_eq!(refused.error, StoreError::Conflict);
     let claim = refused.claim.expect("the claim comes back");
     let newer = CardRecord { version: 2, ..read };
-    let receipt = store.commit(claim, Commit { card: Some(newer), entry: entry(2) }).await;
+    let receipt =
+        store.commit(claim, Commit { card: Some(newer), entry: entry(2), reopens: None }).await;
     assert_eq!(receipt.unwrap().sequence(), 3, "one is the note of the bulk load");
     let unknown = commit(&store, 3, Some(card(2, 0))).await.unwrap_err();
     assert_eq!(unknown.error, StoreError::Conflict, "a card that is not there has no version");
@@ -296,7 +298,7 @@ async fn conflicts_within_one_batch_are_seen() {
     }
     let commits = claims.into_iter().map(|(number, claim)| {
         let card = (number != 0).then(|| card(1, 0));
-        store.commit(claim, Commit { card, entry: entry(number) })
+        store.commit(claim, Commit { card, entry: entry(number), reopens: None })
     });
     let all = futures_util::future::join_all(commits);
     let release = async {
@@ -343,7 +345,7 @@ async fn a_thousand_parallel_wrong_pins_count_a_thousand() {
                     // Tries wrap at 256, `changes_day` counts on.
                     card.pin_tries_used = card.pin_tries_used.wrapping_add(1);
                     card.changes_day += 1;
-                    let commit = Commit { card: Some(card), entry: entry(number) };
+                    let commit = Commit { card: Some(card), entry: entry(number), reopens: None };
                     match store.commit(claim, commit).await {
                         Ok(_) => return,
                         Err(refused) => claim = refused.claim.unwrap(),

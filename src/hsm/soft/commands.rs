@@ -56,7 +56,7 @@ impl SoftHsm {
         let slot = keys.of_type(pin.key(), KeyType::Zpk)?;
         let newest = open_under(&slot.newest, pin, account);
         let Some(previous) = slot.previous(|| self.throttle.clock().wall()) else { return newest };
-        //= spec/pin-change.md#9.4
+        //= spec/pin-change.md#10.4
         //# For the grace period after an exchange a PIN block under the old key MUST be accepted
         //# like one under the new key, over a restart too, and never after it.
         match (newest, open_under(&previous.key, pin, account)) {

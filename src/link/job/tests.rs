@@ -17,6 +17,7 @@ use crate::domain::pan::{Account12, Pan};
 use crate::domain::pin::{BlockFormat, KeyId, LmkPin, Method, PinRules, Reference, ZonePin};
 use crate::domain::request::{Channel, LinkId, Rights};
 use crate::domain::vault::Vault;
+use crate::host::NoHosts;
 use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
 use crate::hsm::lmk::Lmk;
 use crate::hsm::soft::SoftHsm;
@@ -25,7 +26,7 @@ use crate::iso8583::Dialect;
 use crate::link::session::Timers;
 use crate::link::{Codes, PinMap, connection};
 use crate::route::Table;
-use crate::switch::{Rules, Switch};
+use crate::switch::{Parts, Rules, Switch, World};
 
 const PAN: &str = "4761739001010010";
 /// The demo world's card: PIN 1234 under `zpk.atm`, and its PVV, computed by the Python package psec.
@@ -33,6 +34,15 @@ const PIN_1234: [u8; 8] = [0x67, 0x73, 0x58, 0x4E, 0x4C, 0x61, 0x6F, 0x77];
 const PVV_1234: [u8; 4] = *b"8034";
 /// A block at which the HSM below panics.
 const TRIGGER: [u8; 8] = [0xEE; 8];
+
+enum Test {}
+
+impl Parts for Test {
+    type Clock = SystemClock;
+    type Hosts = NoHosts;
+    type Hsm = Panicking;
+    type Store = EmbeddedStore;
+}
 
 /// The software HSM with two bugs.
 struct Panicking(Arc<SoftHsm>);
@@ -128,7 +138,7 @@ impl Hsm for Panicking {
     }
 }
 
-fn link(mac: bool) -> (Arc<Link<Panicking, EmbeddedStore, SystemClock>>, tempfile::TempDir) {
+fn link(mac: bool) -> (Arc<Link<Test>>, tempfile::TempDir) {
     let clock = SystemClock::start();
     let key = |name, key_type, hex: &str| {
         let bytes = zeroize::Zeroizing::new(hex::decode(hex).unwrap());
@@ -148,7 +158,8 @@ fn link(mac: bool) -> (Arc<Link<Panicking, EmbeddedStore, SystemClock>>, tempfil
     bulk.finish().unwrap();
     let rules = Rules { products: Products::new([product(&hsm)]), routes: Table::default() };
     let settings = settings(&hsm, mac);
-    let switch = Switch::new(Panicking(hsm.clone()), hsm, store, clock, rules);
+    let parts = World { clock, hosts: NoHosts, hsm: Panicking(hsm.clone()), store, vault: hsm };
+    let switch = Switch::new(parts, rules);
     (Arc::new(Link::new(settings, Arc::new(switch))), directory)
 }
 

@@ -83,11 +83,12 @@ fn an_entry() -> impl Strategy<Value = Entry> {
                 fingerprint: Fingerprint(fingerprint),
                 operation: Operation::ALL[operation],
                 pan_hash: hash.map(PanHash),
-                declined: Reason::ALL.get(reason).copied(),
+                declined: Reason::ALL.get(reason).copied().map(Into::into),
                 at: WallMillis(at),
                 link: LinkId(link),
                 trace: Trace { stan, rrn, terminal },
                 original: original.map(TransactionKey),
+                overridden: false,
             }
         },
     )

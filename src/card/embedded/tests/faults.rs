@@ -252,7 +252,8 @@ async fn a_commit_whose_caller_went_away_is_answered_under_its_key() {
     let store = open_faulty(dir.path(), &faults);
     faults.hold.store(true, Ordering::SeqCst);
     let claim = fresh(&store, 1).await;
-    let mut commit = Box::pin(store.commit(claim, Commit { card: None, entry: entry(1) }));
+    let mut commit =
+        Box::pin(store.commit(claim, Commit { card: None, entry: entry(1), reopens: None }));
     assert!(poll(commit.as_mut()).is_pending());
     drop(commit);
     assert!(matches!(store.transaction(key(1)).await.unwrap(), Some(Seen::InProgress)));
@@ -275,7 +276,9 @@ async fn a_full_queue_refuses_at_once_and_frees_the_key() {
     let most = u64::try_from(COMMIT_QUEUE_MAX + crate::limits::COMMIT_BATCH_MAX).unwrap();
     for number in 0..=most {
         let claim = fresh(&store, number).await;
-        let mut commit = Box::pin(store.commit(claim, Commit { card: None, entry: entry(number) }));
+        let mut commit = Box::pin(
+            store.commit(claim, Commit { card: None, entry: entry(number), reopens: None }),
+        );
         match poll(commit.as_mut()) {
             Poll::Pending => waiting.push(commit),
             Poll::Ready(answer) => {

@@ -1,0 +1,143 @@
+//! The Postilion path: blocks to the nodes' zone key, intent, the node's answer, outcome.
+//!
+//! The intent is durable before the first byte leaves (design.md rule 3). Whatever happens after it (no answer, a
+//! broken connection, a dropped future, our own end) leaves the change unsettled, and `settle` reverses it. **Never
+//! here:** a second sending of a request (`host` goes on to another node only while nothing has left).
+
+use crate::card::{Commit, Entry, Receipt, Store};
+use crate::domain::clock::{Clock, WallMillis};
+use crate::domain::forward::Forwarded;
+use crate::domain::outcome::{Declined, Reason, Side};
+use crate::domain::pan::Pan;
+use crate::domain::pin::ZonePin;
+use crate::domain::request::CardName;
+use crate::host::{Asked, Booking, Forward, Hosts};
+use crate::hsm::Hsm;
+use crate::switch::cms::{hsm_refused, needed};
+use crate::switch::handle::{Job, Switch, refused, still_awaited};
+use crate::switch::parts::Parts;
+use crate::switch::stages::Stage;
+
+/// What is to be sent.
+struct Prepared<P: Parts> {
+    place: <P::Hosts as Hosts>::Place,
+    current: ZonePin,
+    new: ZonePin,
+    forwarded: Forwarded,
+}
+
+impl<P: Parts> Switch<P> {
+    /// Sends a change to a node and tells what became of it.
+    pub(super) async fn postilion(
+        &self,
+        job: Job<'_>,
+        claim: <P::Store as Store>::Claim,
+    ) -> Result<Receipt, Declined> {
+        let CardName::Pan { pan, sequence } = &job.request.card else {
+            return Err(Reason::NotSupported.into());
+        };
+        let at = self.world.clock.wall();
+        let prepared = self.prepare(&job, pan, *sequence, at).await;
+        job.stages.end(Stage::Hsm, self.world.clock.now());
+        let Prepared { place, current, new, forwarded } = match prepared {
+            Ok(prepared) => prepared,
+            Err(reason) => return self.refuse(&job, claim, reason, at).await,
+        };
+
+        //= spec/pin-change.md#9.2
+        //# That a request is about to be sent to a host MUST be durable before its first byte leaves.
+        let intent = job.entry(Some(Reason::OutcomeUnknown.into()), at);
+        let intended = self.world.store.intend(claim, intent, forwarded.clone()).await;
+        job.stages.end(Stage::Commit, self.world.clock.now());
+        let claim = intended.map_err(|refusal| refused(refusal.error))?;
+
+        let forward = Forward {
+            key: &job.request.key,
+            pan,
+            current: &current,
+            new: &new,
+            trace: &job.request.trace,
+            forwarded: &forwarded,
+        };
+        let asked = self.world.hosts.ask(place, &forward, job.request.deadline).await;
+        job.stages.end(Stage::Host, self.world.clock.now());
+        let declined = declined(asked);
+
+        //= spec/pin-change.md#9.3
+        //# What a host answered MUST be durable before the caller is told.
+        let commit = Commit { card: None, entry: job.entry(declined, at), reopens: None };
+        let committed = self.world.store.commit(claim, commit).await;
+        job.stages.end(Stage::Commit, self.world.clock.now());
+        match (committed, declined) {
+            (Ok(receipt), None) => Ok(receipt),
+            (Ok(_), Some(declined)) => Err(declined),
+            // The intent is all that lasts: from now on nobody knows how it ended, and it will be reversed.
+            (Err(_), _) => Err(Reason::OutcomeUnknown.into()),
+        }
+    }
+
+    /// A place at a node first, since without one nothing is worth doing; then the PIN blocks.
+    async fn prepare(
+        &self,
+        job: &Job<'_>,
+        pan: &Pan,
+        sequence: Option<u16>,
+        at: WallMillis,
+    ) -> Result<Prepared<P>, Reason> {
+        let request = job.request;
+        //= spec/pin-change.md#9.4
+        //# The current PIN MUST be given on the Postilion route.
+        let (current, new) = (needed(request.current.as_ref())?, needed(request.new.as_ref())?);
+        still_awaited(request, job.stages.last())?;
+        let hosts = &self.world.hosts;
+        //= spec/pin-change.md#9.5
+        //# When no node takes requests, a request MUST be answered as unavailable (91) at once,
+        //# nothing MUST be sent, and the same request may be tried again.
+        let zone = hosts.zone().ok_or(Reason::Unavailable)?;
+        let place = hosts.reserve().map_err(|_| Reason::Unavailable)?;
+        let account = pan.account12();
+        let translate = |block| self.world.hsm.translate(block, zone.key, zone.format, &account);
+        let current = translate(current).await.map_err(hsm_refused)?;
+        let new = translate(new).await.map_err(hsm_refused)?;
+        let Booking { host, stan } = hosts.booking(&place);
+        let sealed = self.world.vault.seal_pan(pan).map_err(|_| Reason::SystemError)?;
+        let forwarded = Forwarded {
+            host,
+            stan,
+            transmitted: at,
+            pan: sealed,
+            sequence,
+            institution: request.institution.unwrap_or_default(),
+            details: request.details,
+        };
+        Ok(Prepared { place, current, new, forwarded })
+    }
+
+    /// A decline before anything was sent. One by the caller's fault is kept, so that a repeat gets the same answer.
+    async fn refuse(
+        &self,
+        job: &Job<'_>,
+        claim: <P::Store as Store>::Claim,
+        reason: Reason,
+        at: WallMillis,
+    ) -> Result<Receipt, Declined> {
+        if reason.side() == Side::Caller {
+            let entry: Entry = job.entry(Some(reason.into()), at);
+            let commit = Commit { card: None, entry, reopens: None };
+            let committed = self.world.store.commit(claim, commit).await;
+            let _receipt = committed.map_err(|refusal| refused(refusal.error))?;
+        }
+        Err(reason.into())
+    }
+}
+
+fn declined(asked: Asked) -> Option<Declined> {
+    match asked {
+        Asked::Answered(answer) => answer.declined,
+        Asked::NotSent(_) => Some(Reason::Unavailable.into()),
+        //= spec/pin-change.md#9.6
+        //# A request that may have reached a host and got no answer in time MUST be answered as
+        //# unknown (68), and MUST be reversed until a host has acknowledged it.
+        Asked::Unknown(_) => Some(Reason::OutcomeUnknown.into()),
+    }
+}
