@@ -29,8 +29,7 @@ pub enum Latch {
 
 impl Latch {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 5] =
-        [Self::Draining, Self::Hosts, Self::Hsm, Self::Links, Self::Store];
+    pub const ALL: [Self; 5] = [Self::Draining, Self::Hosts, Self::Hsm, Self::Links, Self::Store];
 
     /// Whether the switch can do no work while this is closed.
     #[must_use]
