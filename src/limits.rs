@@ -136,7 +136,7 @@ pub const SETTLE_REASON_BYTES_MAX: usize = 200;
 /// Bytes of a note in the audit. A longer one is cut.
 pub const NOTE_BYTES_MAX: usize = 200;
 /// Bytes of one journal record.
-pub const RECORD_BYTES_MAX: usize = 1024;
+pub const RECORD_BYTES_MAX: usize = 1280;
 
 const _: () = {
     assert!(FRAME_BYTES_MAX <= u16::MAX as usize, "spans of a message are 16 bits");

@@ -102,16 +102,16 @@ impl EmbeddedStore {
         let cards = self.index.cards_count() as u64;
         let note = BulkNote { complete: false, cards, source: source.into() };
         tracing::warn!(source = &*note.source, "a bulk load was interrupted: run it again");
-        self.note(note).map_err(|e| OpenError::Damaged {
+        self.note_bulk(note).map_err(|e| OpenError::Damaged {
             dir: self.dir.clone(),
             why: format!("noting an interrupted bulk load: {e}"),
         })?;
         self.tables.end_bulk().map_err(|e| tables_error(&self.dir, e))
     }
 
-    fn note(&self, note: BulkNote) -> Result<(), StoreError> {
+    fn note_bulk(&self, note: BulkNote) -> Result<(), StoreError> {
         let (answer, wait) = sync_channel(1);
-        let work = Work::Note { at: self.options.clock.wall(), note, answer };
+        let work = Work::Bulk { at: self.options.clock.wall(), note, answer };
         let queue = self.queue.as_ref().ok_or(StoreError::Poisoned)?;
         queue.try_send(work).map_err(|_| StoreError::Full)?;
         wait.recv().unwrap_or(Err(StoreError::Poisoned))
@@ -160,7 +160,7 @@ impl Bulk<'_> {
         self.write()?;
         self.store.tables.persist()?;
         let note = BulkNote { complete: true, cards: self.cards, source: self.source.clone() };
-        self.store.note(note)?;
+        self.store.note_bulk(note)?;
         self.store.tables.end_bulk()?;
         Ok(self.cards)
     }

@@ -3,6 +3,12 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::card::Fingerprint;
+use crate::card::record::{AccountStatus, AccountType, CardStatus, Identities, ProductKey, Undo};
+use crate::domain::outcome::{Declined, HostCode, Reason};
+use crate::domain::pan::{PanHash, SealedPan};
+use crate::domain::pin::{LmkPin, Reference};
+use crate::domain::request::{LinkId, Operation, Tag, Text, Trace};
 
 fn reference() -> impl Strategy<Value = Reference> {
     prop_oneof![
@@ -94,6 +100,10 @@ fn an_entry() -> impl Strategy<Value = Entry> {
     )
 }
 
+fn plain<'a>(entry: &'a Entry, card: Option<&'a CardRecord>) -> Change<'a> {
+    Change { entry, intent: None, reopens: None, card }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -105,11 +115,11 @@ proptest! {
         mac in any::<[u8; 32]>(),
     ) {
         let mut bytes = Vec::new();
-        encode_change(&mut bytes, sequence, &entry, card.as_ref()).unwrap();
+        encode_change(&mut bytes, sequence, plain(&entry, card.as_ref())).unwrap();
         bytes.extend_from_slice(&mac);
         prop_assert!(bytes.len() <= CHANGE_BYTES_MAX);
         let at = entry.at;
-        let want = Record { sequence, at, body: Body::Change { entry, card }, mac };
+        let want = Record { sequence, at, body: Body::Change { entry, intent: None, reopens: None, card }, mac };
         prop_assert_eq!(decode_record(&bytes).unwrap(), want);
         for cut in 0..bytes.len() {
             prop_assert!(decode_record(&bytes[..cut]).is_err());
@@ -135,7 +145,7 @@ proptest! {
                 prop_assert!(note.source.ends_with(&*back.source));
                 prop_assert_eq!((back.cards, back.complete), (cards, complete));
             }
-            Body::Change { .. } => prop_assert!(false),
+            _ => prop_assert!(false),
         }
     }
 
@@ -151,7 +161,7 @@ proptest! {
         let _ = decode_record(&noise);
         let _ = decode_card(&noise);
         let mut bytes = Vec::new();
-        encode_change(&mut bytes, 1, &entry, Some(&card)).unwrap();
+        encode_change(&mut bytes, 1, plain(&entry, Some(&card))).unwrap();
         bytes.extend_from_slice(&[0; MAC_BYTES]);
         let at = at.index(bytes.len());
         bytes[at] = value;

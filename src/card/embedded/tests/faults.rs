@@ -206,10 +206,10 @@ fn a_second_process_a_newer_format_and_other_keys_are_named() {
     let other = EmbeddedStore::open(dir.path(), Arc::new(TestVault(8)), options()).unwrap_err();
     assert!(matches!(other, OpenError::OtherKeys { .. }), "{other}");
     let tables = Tables::open(&dir.path().join("cards")).unwrap();
-    tables.begin(2, b"").unwrap();
+    tables.begin(3, b"").unwrap();
     drop(tables);
     let newer = EmbeddedStore::open(dir.path(), Arc::new(TestVault(7)), options()).unwrap_err();
-    assert!(matches!(newer, OpenError::Newer { found: 2, .. }), "{newer}");
+    assert!(matches!(newer, OpenError::Newer { found: 3, .. }), "{newer}");
 }
 
 #[test]
