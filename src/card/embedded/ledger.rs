@@ -31,6 +31,8 @@ pub(crate) struct Ledger {
     open: HashMap<TransactionKey, Arc<Unsettled>>,
     /// Unsettled ones by the position of their intents: the order in which they were sent.
     waiting: SkipMap<u64, Arc<Unsettled>>,
+    /// The same ones by card.
+    waiting_cards: SkipMap<([u8; 16], u64), ()>,
     /// What was forwarded within the retention: 32 bytes each, beside the map's own.
     traces: HashMap<CardTrace, Newest>,
     /// Open ones, and booked ones that are not open yet.
@@ -62,6 +64,7 @@ impl Ledger {
         Self {
             open: HashMap::new(),
             waiting: SkipMap::new(),
+            waiting_cards: SkipMap::new(),
             traces: HashMap::new(),
             places: AtomicUsize::new(0),
             places_max,
@@ -91,12 +94,18 @@ impl Ledger {
 
     /// From now on the change waits for its reversal.
     pub(crate) fn wait(&self, change: &Arc<Unsettled>) {
+        if let Some(card) = change.entry.pan_hash {
+            self.waiting_cards.insert((card.0, change.sequence), ());
+        }
         self.waiting.insert(change.sequence, Arc::clone(change));
     }
 
     /// The change has ended.
     pub(crate) fn close(&self, change: &Unsettled) {
         self.waiting.remove(&change.sequence);
+        if let Some(card) = change.entry.pan_hash {
+            self.waiting_cards.remove(&(card.0, change.sequence));
+        }
         if self.open.pin().remove(&change.entry.key).is_some() {
             self.unbook();
         }
@@ -133,6 +142,12 @@ impl Ledger {
             return Vec::new();
         }
         self.waiting.iter().take(limit).map(|entry| Arc::clone(entry.value())).collect()
+    }
+
+    /// Whether a change of this card is among them.
+    pub(crate) fn awaits_reversal(&self, card: PanHash) -> bool {
+        let all = (card.0, 0)..=(card.0, u64::MAX);
+        !self.waiting_cards.is_empty() && self.waiting_cards.range(all).next().is_some()
     }
 
     /// How many are unsettled.

@@ -359,6 +359,10 @@ impl Store for EmbeddedStore {
         Ok(self.index.ledger.oldest(limit))
     }
 
+    async fn awaits_reversal(&self, card: PanHash) -> Result<bool, StoreError> {
+        Ok(self.index.ledger.awaits_reversal(card))
+    }
+
     async fn settle(
         &self,
         key: TransactionKey,
