@@ -55,3 +55,6 @@ fn judge(error: &ImportRefused) -> (Exchanged, Reason) {
         _ => (Exchanged::Refused, Reason::SystemError),
     }
 }
+
+#[cfg(test)]
+mod tests;
