@@ -31,7 +31,7 @@ impl WrappedKey {
     /// (`domain/iso8583.md` 2).
     ///
     /// # Errors
-    /// [`NotWrapped`], also for a key of zeros only.
+    /// [`NotWrapped`], also for a key with eight bytes of zeros.
     pub fn from_field(field: &[u8]) -> Result<Self, NotWrapped> {
         let [double, triple] = [DOUBLE, TRIPLE].map(|len| Self::of_length(field, len));
         double.or(triple).ok_or(NotWrapped)
@@ -47,7 +47,9 @@ impl WrappedKey {
         };
         let mut bytes = [0; TRIPLE];
         bytes.get_mut(..len)?.copy_from_slice(key);
-        (!zero(key)).then_some(Self { bytes, len, check_value })
+        // No part of eight bytes encrypts to zeros in practice; fill does.
+        let whole = !key.chunks(8).any(zero);
+        whole.then_some(Self { bytes, len, check_value })
     }
 
     /// The encrypted key: 16 or 24 bytes.
@@ -99,6 +101,7 @@ mod tests {
         check(&[&KEY, &VALUE], Some((24, Some(VALUE))));
         check(&[], None);
         check(&[&zeros], None);
+        check(&[&KEY[..8], &zeros[..40]], None);
         check(&[&KEY[..15]], None);
         check(&[double, &VALUE[..2]], None);
         check(&[double, &VALUE, &[1]], None);

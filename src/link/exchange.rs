@@ -49,3 +49,6 @@ fn judge(error: &ImportRefused) -> (Exchanged, Reason) {
         _ => (Exchanged::Refused, Reason::SystemError),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -287,4 +287,4 @@ impl Done {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

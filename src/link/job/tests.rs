@@ -163,7 +163,7 @@ fn link(mac: bool) -> (Arc<Link<Test>>, tempfile::TempDir) {
     (Arc::new(Link::new(settings, Arc::new(switch))), directory)
 }
 
-fn product(hsm: &SoftHsm) -> Product {
+pub(in crate::link) fn product(hsm: &SoftHsm) -> Product {
     Product {
         name: "visa-debit".into(),
         key: ProductKey { organization: 600, logo: 1 },
@@ -177,7 +177,7 @@ fn product(hsm: &SoftHsm) -> Product {
     }
 }
 
-fn card(hsm: &SoftHsm) -> CardRecord {
+pub(in crate::link) fn card(hsm: &SoftHsm) -> CardRecord {
     let pan = Pan::parse(PAN.as_bytes()).unwrap();
     CardRecord {
         pan_hash: hsm.pan_hash(&pan),
@@ -199,7 +199,7 @@ fn card(hsm: &SoftHsm) -> CardRecord {
     }
 }
 
-fn settings(hsm: &SoftHsm, mac: bool) -> Settings {
+pub(in crate::link) fn settings(hsm: &SoftHsm, mac: bool) -> Settings {
     let dialect = Dialect::builtin("iso87-ascii").unwrap();
     let key = hsm.key("zak.acquirer").unwrap();
     Settings {
