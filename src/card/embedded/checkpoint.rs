@@ -14,9 +14,9 @@ use std::sync::Arc;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use crate::card::embedded::codec::{self, Body, CodecError, MAC_BYTES};
-use crate::card::embedded::committer::Fate;
 use crate::card::embedded::index::Index;
 use crate::card::embedded::journal::{Journal, JournalError};
+use crate::card::embedded::ledger::Fate;
 use crate::card::{CardRecord, Unsettled};
 use crate::domain::clock::WallMillis;
 use crate::domain::forward::Stan;

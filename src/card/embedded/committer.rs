@@ -8,17 +8,18 @@
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::card::embedded::claim::Claim;
-use crate::card::embedded::codec::{self, BulkNote, Change, CodecError};
+use crate::card::embedded::codec::{self, Change, CodecError};
 use crate::card::embedded::index::{AlreadyHashed, Index, Late};
 use crate::card::embedded::journal::{Batch, Journal, JournalError};
+use crate::card::embedded::ledger::end_of_flight;
+use crate::card::embedded::work::{Accepted, Answer, Told, Work, refuse_poisoned};
 use crate::card::{
-    CardKey, CardRecord, CommitRefused, Entry, Note, Receipt, Settlement, StoreError, Unsettled,
+    CardKey, CardRecord, CommitRefused, Entry, Receipt, Settlement, StoreError, Unsettled,
 };
 use crate::domain::clock::{Clock, WallMillis};
 use crate::domain::outcome::Reason;
@@ -26,60 +27,6 @@ use crate::domain::pan::PanHash;
 use crate::domain::request::TransactionKey;
 use crate::domain::vault::Vault;
 use crate::limits::COMMIT_BATCH_MAX;
-
-/// What waits for the committer.
-pub(crate) enum Work {
-    /// One request's result.
-    Change {
-        claim: Claim,
-        entry: Entry,
-        /// The card's after-image; its version is one above the one that was read.
-        card: Option<Arc<CardRecord>>,
-        reopens: Option<Arc<Unsettled>>,
-        answer: oneshot::Sender<Answer>,
-    },
-    /// A request that is about to be sent to a host. Nobody else has the change yet.
-    Intent {
-        claim: Claim,
-        change: Arc<Unsettled>,
-        answer: oneshot::Sender<Result<Claim, CommitRefused<Claim>>>,
-    },
-    /// The end of an unsettled change.
-    Settle { key: TransactionKey, settlement: Settlement, answer: oneshot::Sender<Told> },
-    /// Something that is no request.
-    Note { note: Note, answer: oneshot::Sender<Told> },
-    /// The audit record of a bulk load.
-    Bulk { at: WallMillis, note: BulkNote, answer: SyncSender<Result<(), StoreError>> },
-}
-
-/// What a commit is told.
-pub(crate) type Answer = Result<Receipt, CommitRefused<Claim>>;
-/// What others are told.
-pub(crate) type Told = Result<Receipt, StoreError>;
-
-/// How an intended claim ends, by the entry it is committed with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// Nothing was sent: the key is free again.
-    NotSent,
-    /// A host answered.
-    Settled,
-    /// Nobody knows.
-    Unknown,
-}
-
-impl Fate {
-    /// Of an approval or a host's decline the change is settled. A decline without a host's code is ours: nothing was
-    /// sent. (A host's decline that lost its code would be taken for that too: the host changed nothing either.)
-    pub(crate) fn of(entry: &Entry) -> Self {
-        match entry.declined {
-            None => Self::Settled,
-            Some(declined) if declined.reason == Reason::OutcomeUnknown => Self::Unknown,
-            Some(declined) if declined.host.is_none() => Self::NotSent,
-            Some(_) => Self::Settled,
-        }
-    }
-}
 
 /// What committer, chores and handle share.
 #[derive(Default)]
@@ -145,28 +92,6 @@ pub(crate) struct Committer {
     versions: HashMap<(PanHash, u16), u32, BuildHasherDefault<AlreadyHashed>>,
     batch_size: metrics::Histogram,
     seconds: metrics::Histogram,
-}
-
-/// A commit whose record is in the batch.
-enum Accepted {
-    Change {
-        claim: Claim,
-        entry: Entry,
-        card: Option<Arc<CardRecord>>,
-        reopens: Option<Arc<Unsettled>>,
-        answer: oneshot::Sender<Answer>,
-    },
-    Intent {
-        claim: Claim,
-        change: Arc<Unsettled>,
-        answer: oneshot::Sender<Result<Claim, CommitRefused<Claim>>>,
-    },
-    Settle {
-        change: Arc<Unsettled>,
-        answer: oneshot::Sender<Told>,
-    },
-    Note(oneshot::Sender<Told>),
-    Bulk(SyncSender<Result<(), StoreError>>),
 }
 
 impl Committer {
@@ -467,73 +392,7 @@ impl Committer {
     }
 }
 
-/// What a durable outcome says of its change. Live and when the journal is read again, so that both agree.
-///
-/// The answer is kept before the change is closed: whoever does not find it open any more finds it under its key.
-pub(crate) fn end_of_flight(index: &Index, sequence: u64, entry: &Entry, change: &Arc<Unsettled>) {
-    match Fate::of(entry) {
-        Fate::NotSent => {
-            index.ledger.forget(change);
-            index.ledger.close(change);
-            index.free(entry.key);
-        }
-        Fate::Settled => {
-            index.answer(sequence, entry, true);
-            index.ledger.close(change);
-        }
-        Fate::Unknown => {
-            index.ledger.wait(change);
-            index.answer(sequence, entry, true);
-        }
-    }
-}
-
-impl Accepted {
-    /// Whether the record is on disk is not known, so the key stays taken; and a change stays in flight until the
-    /// restart, which knows more: reversing one now whose approval comes back then would make that a lie.
-    fn refuse_poisoned(self) {
-        match self {
-            Self::Change { claim, answer, .. } => {
-                claim.settle();
-                let _ = answer.send(Err(poisoned()));
-            }
-            Self::Intent { claim, answer, .. } => {
-                claim.settle();
-                let _ = answer.send(Err(poisoned()));
-            }
-            Self::Settle { answer, .. } | Self::Note(answer) => {
-                let _ = answer.send(Err(StoreError::Poisoned));
-            }
-            Self::Bulk(answer) => {
-                let _ = answer.send(Err(StoreError::Poisoned));
-            }
-        }
-    }
-}
-
-/// Nothing of it was written: its claim ends as if dropped.
-fn refuse_poisoned(work: Work) {
-    match work {
-        Work::Change { answer, .. } => {
-            let _ = answer.send(Err(poisoned()));
-        }
-        Work::Intent { answer, .. } => {
-            let _ = answer.send(Err(poisoned()));
-        }
-        Work::Settle { answer, .. } | Work::Note { answer, .. } => {
-            let _ = answer.send(Err(StoreError::Poisoned));
-        }
-        Work::Bulk { answer, .. } => {
-            let _ = answer.send(Err(StoreError::Poisoned));
-        }
-    }
-}
-
 fn unwritable(error: CodecError, key: TransactionKey) -> CommitRefused<Claim> {
     tracing::error!(%error, key = %key.text(), "commit refused: record not writable");
     CommitRefused { error: StoreError::Unavailable, claim: None }
-}
-
-pub(crate) fn poisoned() -> CommitRefused<Claim> {
-    CommitRefused { error: StoreError::Poisoned, claim: None }
 }

@@ -58,14 +58,14 @@ const FORWARDED: u64 = 1 << 63;
 
 impl Index {
     /// Room for `cards` without growing.
-    pub(crate) fn new(cards: usize, transactions_max: usize) -> Self {
+    pub(crate) fn new(cards: usize, transactions_max: usize, ledger: Ledger) -> Self {
         Self {
             cards: HashMap::with_capacity_and_hasher(cards, BuildHasherDefault::default()),
             identities: [HashMap::new(), HashMap::new(), HashMap::new()],
             transactions: HashMap::with_capacity(TRANSACTIONS_AT_START.min(transactions_max)),
             transactions_max,
             cards_count: AtomicUsize::new(0),
-            ledger: Ledger::default(),
+            ledger,
         }
     }
 

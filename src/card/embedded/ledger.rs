@@ -19,11 +19,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crossbeam_skiplist::SkipMap;
 use papaya::HashMap;
 
-use crate::card::Unsettled;
+use crate::card::embedded::index::Index;
+use crate::card::{Entry, Unsettled};
 use crate::domain::clock::WallMillis;
+use crate::domain::outcome::Reason;
 use crate::domain::pan::PanHash;
 use crate::domain::request::TransactionKey;
-use crate::limits::UNSETTLED_MAX;
 
 /// What is open, and the newest forwarded change of each card and trace.
 pub(crate) struct Ledger {
@@ -40,6 +41,30 @@ pub(crate) struct Ledger {
     places_max: usize,
 }
 
+/// How an intended claim ends, by the entry it is committed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Nothing was sent: the key is free again.
+    NotSent,
+    /// A host answered.
+    Settled,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl Fate {
+    /// Of an approval or a host's decline the change is settled. A decline without a host's code is ours: nothing was
+    /// sent. (A host's decline that lost its code would be taken for that too: the host changed nothing either.)
+    pub(crate) fn of(entry: &Entry) -> Self {
+        match entry.declined {
+            None => Self::Settled,
+            Some(declined) if declined.reason == Reason::OutcomeUnknown => Self::Unknown,
+            Some(declined) if declined.host.is_none() => Self::NotSent,
+            Some(_) => Self::Settled,
+        }
+    }
+}
+
 /// Institution, trace number and terminal, and eight bytes of the card's hash.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct CardTrace([u8; 8], [u8; 8]);
@@ -53,13 +78,8 @@ struct Newest {
     sequence: u64,
 }
 
-impl Default for Ledger {
-    fn default() -> Self {
-        Self::new(UNSETTLED_MAX)
-    }
-}
-
 impl Ledger {
+    /// Room for so many open changes.
     pub(crate) fn new(places_max: usize) -> Self {
         Self {
             open: HashMap::new(),
@@ -193,6 +213,27 @@ impl Ledger {
     /// Forgets the traces of keys that are not `known` any more.
     pub(crate) fn expire(&self, known: impl Fn(TransactionKey) -> bool) {
         self.traces.pin().retain(|trace, newest| known(whole(trace.0, newest.rest)));
+    }
+}
+
+/// What a durable outcome says of its change. Live and when the journal is read again, so that both agree.
+///
+/// The answer is kept before the change is closed: whoever does not find it open any more finds it under its key.
+pub(crate) fn end_of_flight(index: &Index, sequence: u64, entry: &Entry, change: &Arc<Unsettled>) {
+    match Fate::of(entry) {
+        Fate::NotSent => {
+            index.ledger.forget(change);
+            index.ledger.close(change);
+            index.free(entry.key);
+        }
+        Fate::Settled => {
+            index.answer(sequence, entry, true);
+            index.ledger.close(change);
+        }
+        Fate::Unknown => {
+            index.ledger.wait(change);
+            index.answer(sequence, entry, true);
+        }
     }
 }
 

@@ -42,6 +42,7 @@ mod ledger;
 mod open;
 #[cfg(test)]
 pub(crate) mod tests;
+mod work;
 
 pub use bulk::{Bulk, BulkError};
 pub use checkpoint::TablesError;
@@ -56,10 +57,11 @@ pub(crate) use codec::{decode_record, split_mac};
 use checkpoint::Tables;
 use chores::Chores;
 use codec::Body;
-use committer::{Committer, Shared, Told, Work, poisoned};
+use committer::{Committer, Shared};
 use index::Index;
 use journal::{FjallJournal, Journal};
 use open::Opened;
+use work::{Told, Work, poisoned};
 
 /// The handle. Dropping it stops its threads as a crash would, losing nothing; [`EmbeddedStore::close`] also folds,
 /// so that the next start is quick.

@@ -18,15 +18,15 @@ use std::time::Duration;
 
 use crate::card::embedded::checkpoint::{Tables, TablesError, first_since, record_damaged};
 use crate::card::embedded::codec::{self, Body, MAC_BYTES};
-use crate::card::embedded::committer::{Fate, end_of_flight};
 use crate::card::embedded::index::Index;
 use crate::card::embedded::journal::{FjallJournal, Journal, JournalError};
+use crate::card::embedded::ledger::{Fate, Ledger, end_of_flight};
 use crate::card::{Entry, Unsettled};
 use crate::domain::clock::{Clock, WallMillis};
 use crate::domain::forward::Stan;
 use crate::domain::pan::{Pan, SealedPan};
 use crate::domain::vault::{Vault, VaultError};
-use crate::limits::TRANSACTION_KEYS_MAX;
+use crate::limits::{TRANSACTION_KEYS_MAX, UNSETTLED_MAX};
 
 /// Version of the directory this program writes. 1 had no forwarded changes: it is read, and marked as 2, since a
 /// program that knows only 1 would forget the open ones.
@@ -43,6 +43,9 @@ pub struct StoreOptions {
     pub transaction_retention: Duration,
     /// Most transaction keys kept; then [`crate::card::StoreError::Full`].
     pub transaction_keys_max: usize,
+    /// Most forwarded changes that may be without a known end, those in flight included; then
+    /// [`crate::card::StoreError::Full`].
+    pub unsettled_max: usize,
     /// Days the journal is kept, 0 for ever. The default of 400 covers the twelve months that PCI DSS 10.5.1 asks
     /// for audit records, and a month to notice.
     pub journal_retention_days: u32,
@@ -59,6 +62,7 @@ impl StoreOptions {
             clock,
             transaction_retention: Duration::from_hours(24),
             transaction_keys_max: TRANSACTION_KEYS_MAX,
+            unsettled_max: UNSETTLED_MAX,
             journal_retention_days: 400,
             fold_after_records: 1_000_000,
         }
@@ -85,6 +89,7 @@ impl std::fmt::Debug for StoreOptions {
         f.debug_struct("StoreOptions")
             .field("transaction_retention", &self.transaction_retention)
             .field("transaction_keys_max", &self.transaction_keys_max)
+            .field("unsettled_max", &self.unsettled_max)
             .field("journal_retention_days", &self.journal_retention_days)
             .field("fold_after_records", &self.fold_after_records)
             .finish_non_exhaustive()
@@ -198,7 +203,11 @@ pub(crate) fn open(
         );
         return Err(OpenError::Damaged { dir: dir.to_owned(), why });
     }
-    let index = Arc::new(Index::new(tables.rows(), options.transaction_keys_max));
+    let index = Arc::new(Index::new(
+        tables.rows(),
+        options.transaction_keys_max,
+        Ledger::new(options.unsettled_max),
+    ));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     tables.load(&index, threads).map_err(failed)?;
     let since = options.transactions_since(options.clock.wall());
