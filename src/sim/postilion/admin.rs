@@ -66,7 +66,9 @@ struct Wanted {
 }
 
 async fn state(State(shared): State<Arc<Shared>>, Query(wanted): Query<Wanted>) -> Response {
-    done(view::state(&shared, wanted.touched))
+    let places = view::places(&shared);
+    let core = shared.core();
+    Json(view::state(&core, &places, wanted.touched)).into_response()
 }
 
 async fn card(State(shared): State<Arc<Shared>>, Path(pan): Path<String>) -> Response {

@@ -237,6 +237,9 @@ impl Book {
     }
 
     fn apply_change(&mut self, change: &Change) {
+        if SIM_CHANGES_MAX <= self.changes.len() {
+            self.forget_the_oldest();
+        }
         let number = self.forgotten + u64::try_from(self.changes.len()).unwrap_or(u64::MAX);
         let approved = change.code == Code::APPROVED;
         // A file may name a card of an earlier run that this one was not started with.
@@ -274,9 +277,6 @@ impl Book {
             card: at,
             previous,
         });
-        if SIM_CHANGES_MAX < self.changes.len() {
-            self.forget_the_oldest();
-        }
     }
 
     fn forget_the_oldest(&mut self) {

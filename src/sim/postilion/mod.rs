@@ -186,7 +186,9 @@ impl Running {
     /// The state as `GET /state` shows it.
     #[must_use]
     pub fn state(&self) -> serde_json::Value {
-        view::state(&self.shared, false)
+        let places = view::places(&self.shared);
+        let core = self.shared.core();
+        serde_json::json!(view::state(&core, &places, false))
     }
 
     /// One card as `GET /cards/{pan}` shows it.

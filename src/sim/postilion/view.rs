@@ -2,41 +2,65 @@
 //!
 //! It shows card numbers and PINs in clear: they are test cards. **Never here:** HTTP (`admin`).
 
+use std::net::SocketAddr;
+
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::sim::postilion::book::{Book, Card, Entry, State};
 use crate::sim::postilion::core::{Core, Node};
 use crate::sim::postilion::shared::Shared;
 
+/// Everything, ready to be written. It is made card by card: there may be a million changes.
+#[derive(Serialize)]
+pub(super) struct Shown<'a> {
+    cards: Cards<'a>,
+    changes: Value,
+    reversals_remembered: Vec<Value>,
+    keys: Value,
+    nodes: Vec<Value>,
+}
+
+struct Cards<'a> {
+    book: &'a Book,
+    touched_only: bool,
+}
+
+impl Serialize for Cards<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let shown = |card: &&Card| !self.touched_only || !card.history.is_empty();
+        let cards = self.book.cards().iter().filter(shown);
+        serializer.collect_seq(cards.map(|shown| card(self.book, shown)))
+    }
+}
+
+/// Where each node listens, and whether it does.
+pub(super) fn places(shared: &Shared) -> Vec<(SocketAddr, bool)> {
+    let addresses = shared.addresses().enumerate();
+    addresses.map(|(index, address)| (address, shared.is_up(index))).collect()
+}
+
 /// Everything; with `touched_only`, only the cards that were ever named in a request.
-pub(super) fn state(shared: &Shared, touched_only: bool) -> Value {
-    let addresses: Vec<_> = shared.addresses().collect();
-    let up: Vec<_> = (0..addresses.len()).map(|index| shared.is_up(index)).collect();
-    let core = shared.core();
-    let shown = |card: &&Card| !touched_only || !card.history.is_empty();
-    let cards: Vec<_> =
-        core.book.cards().iter().filter(shown).map(|c| card(&core.book, c)).collect();
+pub(super) fn state<'a>(
+    core: &'a Core,
+    places: &[(SocketAddr, bool)],
+    touched_only: bool,
+) -> Shown<'a> {
     let (kept, forgotten) = core.book.sizes();
-    let nodes: Vec<_> = core
-        .nodes
-        .iter()
-        .zip(addresses.iter().zip(up))
-        .zip(1..)
-        .map(|((node, (address, up)), number)| {
-            let mut shown = self::node(node);
-            shown["node"] = json!(number);
-            shown["listen"] = json!(address.to_string());
-            shown["up"] = json!(up);
-            shown
-        })
-        .collect();
-    json!({
-        "cards": cards,
-        "changes": { "kept": kept, "forgotten": forgotten },
-        "reversals_remembered": remembered(&core.book),
-        "keys": keys(&core),
-        "nodes": nodes,
-    })
+    let nodes = core.nodes.iter().zip(places).zip(1..).map(|((node, (address, up)), number)| {
+        let mut shown = self::node(node);
+        shown["node"] = json!(number);
+        shown["listen"] = json!(address.to_string());
+        shown["up"] = json!(up);
+        shown
+    });
+    Shown {
+        cards: Cards { book: &core.book, touched_only },
+        changes: json!({ "kept": kept, "forgotten": forgotten }),
+        reversals_remembered: remembered(&core.book),
+        keys: keys(core),
+        nodes: nodes.collect(),
+    }
 }
 
 /// One card with its changes, oldest first.
