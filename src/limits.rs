@@ -131,6 +131,21 @@ pub const TRANSACTION_KEYS_MAX: usize = 64_000_000;
 pub const UNSETTLED_MAX: usize = 65_536;
 /// Unsettled changes a worker takes from the store at a time. The rest is for its next look.
 pub const REVERSALS_A_LOOK: usize = 256;
+/// Nodes of one Postilion. Configuration refuses more.
+pub const NODES_MAX: usize = 16;
+/// Connections to one node. Configuration refuses more.
+pub const CONNECTIONS_PER_NODE_MAX: usize = 16;
+/// Requests one node may have in flight. Further ones go to another node, or are refused: 91.
+pub const IN_FLIGHT_PER_NODE_MAX: usize = 4096;
+/// Bytes of requests a connection to a node gathers before it writes them.
+pub const HOST_BATCH_BYTES: usize = 64 * 1024;
+/// Bytes of requests a node may leave untaken. Further requests go to another node, or are refused: 91.
+pub const HOST_UNWRITTEN_MAX: usize = 256 * 1024;
+/// Requests of one connection that were given up and are still known, to tell their late answers. The oldest is
+/// forgotten first: its answer is then a stranger's.
+pub const HOST_LATE_MAX: usize = 4096;
+/// Bytes of the class and the elements an answer is matched by. A message with more is not sent, or dropped.
+pub const MATCH_KEY_BYTES_MAX: usize = 64;
 /// Bytes of the reason an operator gives for settling a change by hand. A longer one is refused.
 pub const SETTLE_REASON_BYTES_MAX: usize = 200;
 /// Bytes of a note in the audit. A longer one is cut.
@@ -142,4 +157,6 @@ const _: () = {
     assert!(FRAME_BYTES_MAX <= u16::MAX as usize, "spans of a message are 16 bits");
     assert!(COMMIT_BATCH_MAX <= COMMIT_QUEUE_MAX, "a batch cannot outgrow its queue");
     assert!(IN_FLIGHT_PER_LINK_MAX <= COMMIT_QUEUE_MAX, "one link's work fits the commit queue");
+    assert!(HOST_BATCH_BYTES < HOST_UNWRITTEN_MAX, "a batch is written before it is too much");
+    assert!(MATCH_KEY_BYTES_MAX <= u8::MAX as usize, "its length is one byte");
 };

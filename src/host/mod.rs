@@ -1,8 +1,32 @@
 //! Links out to the nodes of Postilion: which node takes a request, and what becomes of it there.
 //!
 //! [`Hosts`] is what the switch sees. A request gets a [`Booking`] first, so that its intent can be made durable before
-//! the first byte leaves; then it is asked, and ends as [`Asked`] says. **Never here:** card records, PIN work, a
-//! reason to send a request twice.
+//! the first byte leaves; then it is asked, and ends as [`Asked`] says. [`Nodes`] is the real thing, [`NoHosts`] none at
+//! all. **Never here:** card records, PIN work, a reason to send a request twice. Where next: `pool` for booking and
+//! sending, `keeper` and `connection` for one connection, `mux` and `session` for its decisions, `write` and `read` for
+//! messages.
+
+mod balance;
+mod breaker;
+mod connection;
+mod job;
+mod keeper;
+mod keys;
+mod meters;
+mod mux;
+mod network;
+mod node;
+mod pool;
+mod read;
+mod session;
+mod settings;
+mod stan;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod wire;
+mod write;
 
 use std::future::Future;
 
@@ -12,6 +36,14 @@ use crate::domain::outcome::{Declined, HostCode};
 use crate::domain::pan::Pan;
 use crate::domain::pin::{BlockFormat, KeyId, ZonePin};
 use crate::domain::request::{Trace, TransactionKey};
+
+pub use breaker::{BreakerRule, BreakerState};
+pub use job::Place;
+pub use keys::{KeyTaker, NewKeyError, Refused};
+pub use node::NodeStatus;
+pub use pool::{NoSuchNode, Nodes, Running};
+pub use session::Timers;
+pub use settings::{Fixed, NodeSettings, Settings, SettingsError, Side};
 
 /// All nodes of one Postilion, as the switch sees them.
 pub trait Hosts: Send + Sync + 'static {
