@@ -1,8 +1,8 @@
 //! What the embedded store costs: closed-loop throughput, latency at a fixed rate, start-up with many cards.
 //!
-//! `cargo bench --bench store -- [closed|forward|rate|load] [N]`. Latencies are counted from the moment a commit should
-//! have begun, so that a stall is seen by everybody it delayed (coordinated omission). `benches/BENCHMARKS.md` tells how
-//! to read the numbers. **Never here:** a claim; only numbers of this machine.
+//! `cargo bench --bench store -- [closed|forward|rate|load] [N]`. Latencies are counted from the moment a commit
+//! should have begun, so that a stall is seen by everybody it delayed (coordinated omission). `benches/BENCHMARKS.md`
+//! tells how to read the numbers. **Never here:** a claim; only numbers of this machine.
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 #![expect(clippy::disallowed_methods, reason = "it measures real time")]
 #![expect(clippy::unwrap_used, reason = "a bench that fails has no better way to say so")]
