@@ -14,6 +14,8 @@ pub const IN_FLIGHT_PER_LINK_MAX: usize = 4096;
 pub const CONNECTIONS_PER_LINK_MAX: usize = 4096;
 /// Listeners one switch may have. Configuration refuses more.
 pub const LINKS_MAX: usize = 256;
+/// Exchanges of keys that one HSM may have under way. Further ones are refused as if it were unavailable.
+pub const KEY_EXCHANGES_MAX: usize = 16;
 /// Keys one HSM may hold. The key file refuses more.
 pub const KEYS_MAX: usize = 1024;
 /// Bytes of the configuration file. A longer one is refused.
@@ -24,6 +26,42 @@ pub const NAME_BYTES_MAX: usize = 32;
 pub const PRODUCTS_MAX: usize = 1024;
 /// Networks one allow list may name. Configuration refuses more.
 pub const ALLOWED_NETWORKS_MAX: usize = 64;
+/// Rules of the routing table. Configuration refuses more.
+pub const ROUTE_RULES_MAX: usize = 256;
+/// Values one condition of a rule may list. Configuration refuses more.
+pub const ROUTE_VALUES_MAX: usize = 1024;
+/// Postilion nodes. Configuration refuses more.
+pub const HOST_NODES_MAX: usize = 16;
+/// Connections to one node that may be configured.
+pub const HOST_CONNECTIONS_MAX: usize = 64;
+/// Requests one node may have unanswered. Further ones go to another node; where there is none they are shed: 91.
+pub const IN_FLIGHT_PER_NODE_MAX: usize = 16_384;
+/// Elements that may pair an answer with its request. Configuration refuses more.
+pub const MATCH_FIELDS_MAX: usize = 8;
+/// Response codes one list or map of the hosts' codes may name. Configuration refuses more.
+pub const HOST_CODES_MAX: usize = 1024;
+/// Fixed elements of requests to the hosts. Configuration refuses more.
+pub const HOST_FIELDS_MAX: usize = 64;
+/// Bytes of one fixed element. Configuration refuses longer ones.
+pub const HOST_FIELD_BYTES_MAX: usize = 255;
+/// Longest silence on a host connection before an echo may be due.
+pub const ECHO_SECONDS_MAX: u64 = 3600;
+/// Longest time a connection to a host may take to be made. Then it is given up and tried again.
+pub const CONNECT_MS_MAX: u64 = 60_000;
+/// Longest pause between two tries to connect to a host.
+pub const RECONNECT_MS_MAX: u64 = 600_000;
+/// Unanswered requests in a row that a breaker may be told to bear.
+pub const BREAKER_FAILURES_MAX: u32 = 1000;
+/// Longest time a breaker may stay open.
+pub const BREAKER_OPEN_MS_MAX: u64 = 600_000;
+/// Longest pause before a reversal or its repeat is sent.
+pub const REVERSAL_WAIT_MS_MAX: u64 = 3_600_000;
+/// Longest time a change may be unsettled before that is an alarm.
+pub const UNSETTLED_ALARM_SECONDS_MAX: u64 = 604_800;
+/// Longest time an old zone key may be accepted after a new one came.
+pub const KEY_GRACE_SECONDS_MAX: u64 = 86_400;
+/// Longest time between two key exchanges that we ask for.
+pub const KEY_EXCHANGE_HOURS_MAX: u32 = 8760;
 /// PINs one product may list as refused. Configuration refuses more.
 pub const REFUSED_PINS_MAX: usize = 1024;
 /// Digits of the shortest PIN (ISO 9564-1, 8.1).
@@ -52,12 +90,31 @@ pub const LOG_LINES_MAX: usize = 8192;
 pub const LOG_LINE_BYTES_MAX: usize = 4096;
 /// Connections the admin listener may hold. Further ones are closed at once.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Bytes of an admin answer that a command reads. A longer one is an error.
+pub const ADMIN_ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Bytes of an admin request's body. A longer one is refused: 413.
+pub const ADMIN_BODY_BYTES_MAX: usize = 4096;
 /// Silence after which an admin connection is closed.
 pub const ADMIN_IDLE_SECONDS: u64 = 60;
+/// Changes the simulated Postilion remembers, about 300 bytes each. Past it the oldest is forgotten and counted.
+pub const SIM_CHANGES_MAX: usize = 1 << 20;
+/// Reversals of originals it never saw that the simulated Postilion remembers. Past it the oldest is forgotten.
+pub const SIM_REVERSALS_MAX: usize = 1 << 16;
+/// Zone keys the simulated Postilion accepts at a time. Past it the oldest goes.
+pub const SIM_ZONE_KEYS_MAX: usize = 4;
+/// Nodes of a simulated Postilion. More are refused.
+pub const SIM_NODES_MAX: usize = 16;
+/// Requests and answers one connection of a simulated node holds back. Then it reads no more until some have left.
+pub const SIM_HELD_MAX: usize = 1 << 16;
+/// Longest time a simulated node holds anything back. A longer one is refused.
+pub const SIM_HELD_MS_MAX: u64 = 600_000;
 
 const _: () = {
     assert!(FRAME_SECONDS_MAX <= IDLE_SECONDS_MAX, "a frame begun is not idle");
     assert!(REQUEST_MS_MAX <= DRAIN_SECONDS_MAX * 1000, "a drain can outlast every request");
+    assert!(PRODUCTS_MAX <= u16::MAX as usize, "rules name products by 16 bits");
+    assert!(LINKS_MAX <= u16::MAX as usize, "rules name links by 16 bits");
+    assert!(HOST_NODES_MAX * IN_FLIGHT_PER_NODE_MAX < 1_000_000, "trace numbers have six digits");
     assert!(PIN_DIGITS_MIN < PIN_DIGITS_MAX && PIN_DIGITS_MAX < 16, "lengths are bits of a u16");
 };
 
@@ -74,12 +131,6 @@ pub const TRANSACTION_KEYS_MAX: usize = 64_000_000;
 pub const UNSETTLED_MAX: usize = 65_536;
 /// Unsettled changes a worker takes from the store at a time. The rest is for its next look.
 pub const REVERSALS_A_LOOK: usize = 256;
-/// Nodes of one Postilion. Configuration refuses more.
-pub const NODES_MAX: usize = 16;
-/// Connections to one node. Configuration refuses more.
-pub const CONNECTIONS_PER_NODE_MAX: usize = 16;
-/// Requests one node may have in flight. Further ones go to another node, or are refused: 91.
-pub const IN_FLIGHT_PER_NODE_MAX: usize = 4096;
 /// Bytes of requests a connection to a node gathers before it writes them.
 pub const HOST_BATCH_BYTES: usize = 64 * 1024;
 /// Bytes of requests a node may leave untaken. Further requests go to another node, or are refused: 91.
@@ -94,7 +145,7 @@ pub const SETTLE_REASON_BYTES_MAX: usize = 200;
 /// Bytes of a note in the audit. A longer one is cut.
 pub const NOTE_BYTES_MAX: usize = 200;
 /// Bytes of one journal record.
-pub const RECORD_BYTES_MAX: usize = 1024;
+pub const RECORD_BYTES_MAX: usize = 1280;
 
 const _: () = {
     assert!(FRAME_BYTES_MAX <= u16::MAX as usize, "spans of a message are 16 bits");

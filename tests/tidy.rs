@@ -40,12 +40,13 @@ const PURE: &[&str] = &["domain", "pin", "route", "switch"];
 #[rustfmt::skip]
 const SECRETS: &[&str] = &[
     "Account12", "CardName", "CardRecord", "ClearKey", "ClearPin", "LmkPin", "Pan", "PanHash", "PinRequest",
-    "Reference", "SealedPan", "Undo", "ZonePin",
+    "Reference", "SealedPan", "Undo", "WrappedKey", "ZonePin",
 ];
 /// Of those, the ones whose derived `Debug` would print the bytes.
 #[rustfmt::skip]
 const RAW_SECRETS: &[&str] = &[
-    "Account12", "ClearKey", "ClearPin", "LmkPin", "Pan", "PanHash", "Reference", "SealedPan", "ZonePin",
+    "Account12", "ClearKey", "ClearPin", "LmkPin", "Pan", "PanHash", "Reference", "SealedPan", "WrappedKey",
+    "ZonePin",
 ];
 /// Errors of `iso8583` and `pin` that may hold text: those about what an operator wrote, not about messages.
 const ERRORS_ABOUT_SETTINGS: &[&str] = &["DialectError", "FramingError", "SpecError"];

@@ -34,8 +34,8 @@ use pinion::hsm::{Change, ChangeVerdict, Hsm, Verdict};
 use pinion::iso8583::frame::Framing;
 use pinion::iso8583::{Builder, Dialect, Layout, decode};
 use pinion::link::session::Timers;
-use pinion::link::{Codes, Link, PinMap, Settings};
-use pinion::route::{Question, Route, Table};
+use pinion::link::{Codes, Link, PinMap, Settings, Wish};
+use pinion::route::{Fallback, Plan, Policy, ProductRoute, Question, Route, Rule, Table, Target};
 use pinion::sim::pin_pad::{PinPad, TypedPin};
 use pinion::sim::terminal::{Card, Stamp, Terminal};
 use pinion::switch::{Parts, Rules, Switch};
@@ -209,6 +209,27 @@ impl World {
     }
 }
 
+/// Routes with a rule whose every condition is looked at; the last fails, because the policy turns the wish round.
+fn routes() -> Table {
+    let product = |bin: &str, route| ProductRoute { name: bin.into(), bin: bin.into(), route };
+    let rule = Rule {
+        name: "all-but-the-wish".into(),
+        bins: vec!["99".into(), BIN.into()],
+        institutions: vec!["627629".into()],
+        links: vec![LinkId(0)],
+        products: vec![0],
+        wish: Some(false),
+        to: Target::None,
+    };
+    Table::new(Plan {
+        policy: Policy::ForceActive,
+        rules: vec![rule],
+        fallback: Fallback::Product,
+        products: vec![product(BIN, Route::Cms), product("5413", Route::Postilion)],
+        links: vec!["atm-1".into()],
+    })
+}
+
 #[test]
 fn the_pieces_of_the_path_allocate_nothing() {
     let world = World::new();
@@ -234,8 +255,10 @@ fn the_pieces_of_the_path_allocate_nothing() {
     });
 
     let pan = generate::pan(BIN, 1, 7).unwrap();
-    let table = Table::new([(BIN.into(), Route::Cms), ("5413".into(), Route::Postilion)]);
-    check("choosing a route", || table.decide(Question { pan: &pan, wish: None }));
+    let table = routes();
+    let institution = Some(Tag::new(b"627629"));
+    let question = Question { pan: &pan, wish: Some(false), institution, link: Some(LinkId(0)) };
+    check("choosing a route", || table.decide(question));
 
     let hsm = &*world.hsm;
     let (current, new) = (world.zone_pin(FIRST, &pan), world.zone_pin(SECOND, &pan));
@@ -370,10 +393,7 @@ fn serve(
         |_| {},
     )
     .unwrap();
-    let rules = Rules {
-        products: Products::new([world.product.clone()]),
-        routes: Table::new([(BIN.into(), Route::Cms)]),
-    };
+    let rules = Rules { products: Products::new([world.product.clone()]), routes: routes() };
     let parts = pinion::switch::World {
         clock,
         hosts: NoHosts,
@@ -395,7 +415,7 @@ fn serve(
         channel: Channel::Atm,
         rights: Rights { change: true, ..Rights::default() },
         institution: Tag::default(),
-        wish: None,
+        wish: Wish::Fixed(None),
         mac: None,
         in_flight_max: 4096,
         connections_max: 16,
@@ -405,6 +425,7 @@ fn serve(
         allow: Vec::new(),
         tls: None,
         slow_request: Duration::from_secs(30),
+        key_exchange: None,
     };
     let _runtime = runtime.enter();
     let listener = pinion::link::bind(settings.listen).unwrap();

@@ -214,6 +214,15 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Arc<Unsettled>>, StoreError>> + Send;
 
+    /// Whether a change of this card waits for its reversal: until that is settled nobody knows the card's PIN.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    fn awaits_reversal(
+        &self,
+        card: PanHash,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
     /// Ends an unsettled change. Told twice, the second changes nothing and gives [`StoreError::Conflict`].
     ///
     /// # Errors

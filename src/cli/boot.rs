@@ -2,30 +2,29 @@
 //!
 //! Every name is resolved here, so that the path sees numbers only. **Never here:** sockets, tasks.
 
-use std::collections::HashMap;
-use std::path::Path;
+mod hosts;
+mod links;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::card::Store;
 use crate::card::embedded::{EmbeddedStore, StoreOptions};
 use crate::card::product::{Product, Products};
 use crate::cli::Failure;
-use crate::domain::clock::SystemClock;
+use crate::domain::clock::{Clock, SystemClock};
+use crate::domain::forward::HostId;
 use crate::domain::pin::{KeyId, Method};
-use crate::domain::request::{LinkId, Tag};
 use crate::domain::vault::Vault;
-use crate::host::NoHosts;
+use crate::host::Nodes;
 use crate::hsm::Hsm;
 use crate::hsm::key::TestKeys;
 use crate::hsm::soft::{SoftHsm, ThrottleLimit};
-use crate::iso8583::Dialect;
-use crate::iso8583::frame::Framing;
-use crate::link::session::Timers;
-use crate::link::tls::{Tls, TlsFiles};
-use crate::link::{Codes, MacRule, PinMap, Settings};
-use crate::ops::config::{ActiveWish, Config, ConfigError, Link, PinMethod, Route};
-use crate::route::Table;
-use crate::switch::{Parts, Rules, Switch, World};
+use crate::ops::config::{Config, ConfigError, PinMethod};
+use crate::switch::{Parts, Reversals, Rules, Switch, World};
+
+pub(crate) use hosts::{Plan, plan};
+pub(crate) use links::{links, load_dialect};
 
 /// The switch as this binary runs it.
 pub(crate) type NodeSwitch = Switch<Node>;
@@ -36,7 +35,7 @@ pub(crate) enum Node {}
 
 impl Parts for Node {
     type Clock = SystemClock;
-    type Hosts = NoHosts;
+    type Hosts = Option<Arc<Nodes>>;
     type Hsm = Arc<SoftHsm>;
     type Store = EmbeddedStore;
 }
@@ -94,14 +93,7 @@ pub(crate) fn rules(config: &Config, hsm: &SoftHsm) -> Result<Rules, Failure> {
             recoverable: product.recoverable,
         });
     }
-    let routes = Table::new(config.products.iter().map(|product| {
-        let route = match product.route {
-            Route::Cms => crate::route::Route::Cms,
-            Route::Postilion => crate::route::Route::Postilion,
-        };
-        (product.bin.as_str().into(), route)
-    }));
-    Ok(Rules { products: Products::new(products), routes })
+    Ok(Rules { products: Products::new(products), routes: config.route_table() })
 }
 
 fn method(
@@ -123,125 +115,37 @@ fn method(
     })
 }
 
-/// Settings of every link, in the order of the file.
-pub(crate) fn links(config: &Config, hsm: &SoftHsm) -> Result<Vec<Settings>, Failure> {
-    let mut dialects: HashMap<&str, Spoken> = HashMap::new();
-    let mut settings = Vec::new();
-    for (index, link) in config.links.iter().enumerate() {
-        let spoken = match dialects.get(link.dialect.as_str()) {
-            Some(spoken) => spoken.clone(),
-            None => Spoken::load(config, index, link)?,
-        };
-        dialects.insert(&link.dialect, spoken.clone());
-        settings.push(one_link(config, hsm, index, link, spoken)?);
-    }
-    Ok(settings)
+/// The switch with what it is connected to.
+pub(crate) struct Assembled {
+    /// The switch.
+    pub(crate) switch: Arc<NodeSwitch>,
+    /// The tasks of its nodes, where it has any.
+    pub(crate) hosts: Option<crate::host::Running>,
+    /// Workers for the reversals of each node.
+    pub(crate) reversals: Vec<Reversals>,
 }
 
-/// A dialect with what links need of it.
-#[derive(Clone)]
-struct Spoken {
-    dialect: Arc<Dialect>,
-    map: Arc<PinMap>,
-    codes: Arc<Codes>,
-}
-
-impl Spoken {
-    fn load(config: &Config, index: usize, link: &Link) -> Result<Self, Failure> {
-        let dialect = load_dialect(&link.dialect)
-            .map_err(|reason| config.error(&format!("link[{index}].dialect"), reason))?;
-        let bad = |error: crate::iso8583::SpecError| Failure::Config(error.to_string());
-        let map = Arc::new(PinMap::of(&dialect).map_err(bad)?);
-        let codes = Arc::new(Codes::of_dialect(&dialect).map_err(bad)?);
-        Ok(Self { dialect, map, codes })
-    }
-}
-
-/// A built-in dialect by name, or a file whose name ends in `.toml`.
-pub(crate) fn load_dialect(name: &str) -> Result<Arc<Dialect>, String> {
-    if let Some(dialect) = Dialect::builtin(name) {
-        return Ok(dialect);
-    }
-    if Path::new(name).extension().is_none_or(|e| e != "toml") {
-        let known: Vec<_> = Dialect::builtin_names().collect();
-        return Err(format!("no dialect {name:?}: one of {}, or a .toml file", known.join(", ")));
-    }
-    let text = std::fs::read_to_string(name).map_err(|error| format!("{name}: {error}"))?;
-    Dialect::load(&text, name).map(Arc::new).map_err(|error| error.to_string())
-}
-
-fn one_link(
-    config: &Config,
-    hsm: &SoftHsm,
-    index: usize,
-    link: &Link,
-    spoken: Spoken,
-) -> Result<Settings, Failure> {
-    let at = |key: &str| format!("link[{index}].{key}");
-    let key = |name: &str, place: &str| {
-        hsm.key(name).ok_or_else(|| {
-            config.error(&at(place), format!("no key {name:?} in {}", config.hsm.keys.display()))
-        })
-    };
-    let framing: Framing =
-        link.framing.parse().map_err(|error| config.error(&at("framing"), error))?;
-    let mac = match &link.mac {
-        Some(mac) => Some(MacRule {
-            key: key(&mac.key, "mac.key")?,
-            required: mac.required,
-            bytes: mac.bytes,
-        }),
-        None => None,
-    };
-    let tls = match &link.tls {
-        Some(tls) => {
-            let files = TlsFiles {
-                certificate: tls.certificate.clone(),
-                key: tls.key.clone(),
-                client_ca: tls.client_ca.clone(),
-            };
-            Some(Arc::new(Tls::load(files).map_err(|error| config.error(&at("tls"), error))?))
-        }
-        None => None,
-    };
-    Ok(Settings {
-        id: LinkId(u16::try_from(index).unwrap_or(u16::MAX)),
-        name: link.name.as_str().into(),
-        listen: link.listen,
-        dialect: spoken.dialect,
-        map: spoken.map,
-        codes: spoken.codes,
-        framing,
-        zpk: key(&link.zpk, "zpk")?,
-        pin_block_format: link.pin_block_format,
-        channel: link.channel,
-        rights: link.rights,
-        institution: Tag::new(link.institution.as_bytes()),
-        wish: match link.active {
-            ActiveWish::Product => None,
-            ActiveWish::Fixed(wish) => Some(wish),
-        },
-        mac,
-        in_flight_max: link.in_flight,
-        connections_max: link.connections,
-        timers: Timers::from_seconds(link.idle_seconds, link.frame_seconds),
-        request_time: Duration::from_millis(link.request_ms.unwrap_or(config.limits.request_ms)),
-        require_sign_on: link.require_sign_on,
-        allow: link.allow.clone(),
-        tls,
-        slow_request: Duration::from_millis(config.log.slow_request_ms),
-    })
-}
-
-/// Puts the switch together.
-pub(crate) fn switch(
+/// Puts the switch together and starts connecting to its nodes. To be called within the runtime.
+pub(crate) fn assemble(
     hsm: Arc<SoftHsm>,
     store: EmbeddedStore,
     clock: SystemClock,
     rules: Rules,
-) -> Arc<NodeSwitch> {
+    plan: Option<Plan>,
+) -> Result<Assembled, Failure> {
     let vault: Arc<dyn Vault> = hsm.clone();
-    Arc::new(Switch::new(World { clock, hosts: NoHosts, hsm, store, vault }, rules))
+    let started = clock.wall();
+    let Some(plan) = plan else {
+        let switch = Switch::new(World { clock, hosts: None, hsm, store, vault }, rules);
+        return Ok(Assembled { switch: Arc::new(switch), hosts: None, reversals: Vec::new() });
+    };
+    let worker = |(id, name)| Reversals::new(HostId(id), name, plan.pace, started);
+    let reversals = (0..).zip(plan.names()).map(worker).collect();
+    let (nodes, running, taker) = plan.start(clock, store.last_stan())?;
+    let world = World { clock, hosts: Some(nodes), hsm, store, vault };
+    let switch = Arc::new(Switch::new(world, rules));
+    taker.serve(&switch);
+    Ok(Assembled { switch, hosts: Some(running), reversals })
 }
 
 /// A clock for the whole process.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::{Failure, boot};
-use crate::ops::config::Config;
+use crate::ops::config::{Config, HostNode, Postilion};
 
 /// Arguments of `pinion check`.
 #[derive(Debug, Args)]
@@ -37,15 +37,19 @@ impl Check {
                 })
             })
             .collect();
+        let connects: Vec<_> = config.postilion.iter().flat_map(connects).collect();
+        let warnings: Vec<_> = config.warnings().iter().map(ToString::to_string).collect();
         if self.json {
             let document = serde_json::json!({
                 "node": config.node.name,
                 "listens": listens,
                 "admin": config.admin.listen.to_string(),
-                "connects": [],
+                "connects": connects.iter().map(Connects::json).collect::<Vec<_>>(),
                 "store": config.store.directory,
-                "keys": hsm.keys().count(),
+                "keys": hsm.keys().len(),
                 "products": rules.products.iter().count(),
+                "routes": config.routing.rules.len(),
+                "warnings": warnings,
             });
             print(&document.to_string());
             return Ok(());
@@ -58,11 +62,48 @@ impl Check {
         }
         print(&format!("admin    {}", config.admin.listen));
         print(&format!("store    {}", config.store.directory.display()));
-        print(&format!("keys     {} in {}", hsm.keys().count(), config.hsm.keys.display()));
+        print(&format!("keys     {} in {}", hsm.keys().len(), config.hsm.keys.display()));
         print(&format!("products {}", rules.products.iter().count()));
-        print("connects to nothing");
+        if !config.routing.rules.is_empty() {
+            let policy = config.routing.policy.label();
+            print(&format!("routes   {}, policy {policy}", config.routing.rules.len()));
+        }
+        for Connects { node, dialect, connections } in &connects {
+            let (name, address) = (&node.name, node.address.to_string());
+            let each = if *connections == 1 { "connection" } else { "connections" };
+            print(&format!("connect  {address:<22} {name} ({dialect}, {connections} {each})"));
+        }
+        if connects.is_empty() {
+            print("connects to nothing");
+        }
+        for warning in warnings {
+            eprintln!("pinion: warning: {warning}");
+        }
         Ok(())
     }
+}
+
+/// A node it would connect to, with how.
+struct Connects<'a> {
+    node: &'a HostNode,
+    dialect: &'a str,
+    connections: usize,
+}
+
+impl Connects<'_> {
+    fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "node": self.node.name,
+            "address": self.node.address.to_string(),
+            "dialect": self.dialect,
+            "connections": self.connections,
+        })
+    }
+}
+
+fn connects(postilion: &Postilion) -> impl Iterator<Item = Connects<'_>> {
+    let (dialect, connections) = (postilion.dialect.as_str(), postilion.connections);
+    postilion.nodes.iter().map(move |node| Connects { node, dialect, connections })
 }
 
 #[expect(clippy::print_stdout, reason = "what the command is asked for")]

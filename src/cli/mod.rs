@@ -19,8 +19,11 @@ mod dialects;
 mod encode;
 mod keys;
 mod load;
+mod operate;
+mod route;
 mod send;
 mod serve;
+mod sim;
 mod stores;
 
 /// An ISO 8583 switch for the moment a cardholder changes a PIN.
@@ -43,10 +46,14 @@ enum Command {
     Decode(decode::Decode),
     /// Run the whole switch on loopback with the demo world, and a tour through it.
     Demo(demo::Demo),
+    /// Take a node of Postilion out of service and back, ask it for a new zone key; needs a running switch.
+    Hosts(operate::Hosts),
     /// Make, import and list the keys of the sealed key file.
     Keys(keys::Keys),
     /// Be many ATMs: load at a fixed rate or as fast as answers come, with latency percentiles.
     Load(load::Load),
+    /// Explain where a request would go, rule by rule.
+    Route(route::RouteArgs),
     /// Be an ATM: send one request, print the answer.
     Send(send::Send),
     /// List the dialects, or print one's field table.
@@ -55,6 +62,10 @@ enum Command {
     Encode(encode::Encode),
     /// Run the switch.
     Serve(serve::Serve),
+    /// Run a simulated peer alone.
+    Sim(sim::Sim),
+    /// Changes whose outcome at a host is unknown: list, show, settle by hand; needs a running switch.
+    Unsettled(operate::Unsettled),
 }
 
 /// How a command ends other than well.
@@ -115,16 +126,20 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Decode(decode) => decode.run(),
         Command::Demo(demo) => demo.run(),
+        Command::Hosts(hosts) => hosts.run(),
         Command::Keys(keys) => keys.run().map_err(|error| match error.exit_code() {
             64 => Failure::Usage(error.to_string()),
             78 => Failure::Config(error.to_string()),
             _ => Failure::Other(error.into()),
         }),
         Command::Load(load) => load.run(),
+        Command::Route(route) => route.run(),
         Command::Send(send) => send.run(),
         Command::Dialects(dialects) => dialects.run(),
         Command::Encode(encode) => encode.run(),
         Command::Serve(serve) => serve.run(),
+        Command::Sim(sim) => sim.run(),
+        Command::Unsettled(unsettled) => unsettled.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -40,7 +40,7 @@ fn keys(place: &Place) -> Result<(Config, Arc<SoftHsm>, SystemClock), Failure> {
     if let Some(data) = &place.data {
         let config = demo::world::configuration(0, data)?;
         let world = crate::sim::world::World::embedded().context("demo world")?;
-        let hsm = demo::world::hsm(&world, clock)?;
+        let hsm = demo::world::hsm(&config, &world, clock)?;
         return Ok((config, hsm, clock));
     }
     let file = place.config.as_ref().context("neither --config nor --data")?;

@@ -4,6 +4,7 @@
 //! No type here that carries a PAN, a PIN block or a key has `Display` or `Serialize`; `Debug` masks.
 
 pub mod clock;
+pub mod exchange;
 pub mod forward;
 pub mod outcome;
 pub mod pan;

@@ -109,6 +109,37 @@ pub struct Zone {
     pub format: BlockFormat,
 }
 
+/// Nodes, or none configured.
+impl<X: Hosts> Hosts for Option<X> {
+    type Place = X::Place;
+
+    fn zone(&self) -> Option<Zone> {
+        self.as_ref().and_then(Hosts::zone)
+    }
+
+    fn reserve(&self) -> Result<Self::Place, NoHost> {
+        self.as_ref().map_or(Err(NoHost::None), Hosts::reserve)
+    }
+
+    fn booking(&self, place: &Self::Place) -> Booking {
+        self.as_ref().map_or(Booking { host: HostId(0), stan: Stan(0) }, |x| x.booking(place))
+    }
+
+    async fn ask(&self, place: Self::Place, forward: &Forward<'_>, deadline: Now) -> Asked {
+        match self {
+            Some(hosts) => hosts.ask(place, forward, deadline).await,
+            None => Asked::NotSent(NoHost::None),
+        }
+    }
+
+    async fn reverse(&self, advice: &Advice<'_>, deadline: Now) -> Asked {
+        match self {
+            Some(hosts) => hosts.reverse(advice, deadline).await,
+            None => Asked::NotSent(NoHost::None),
+        }
+    }
+}
+
 /// What a place was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Booking {

@@ -1,8 +1,9 @@
 //! The sealed key file: text, one table a key, each key AES-256-GCM encrypted under the local master key.
 //!
 //! Name, type and algorithm are associated data of the seal, so that nobody can pass a ZPK off as a PVK by editing the
-//! file; the check value stands in the clear for people. Writing is atomic. **Never here:** key rules (`key`), prepared
-//! schedules (`soft`). Where next: `cli::keys` edits it, `soft::SoftHsm::open` serves from it.
+//! file; the check value stands in the clear for people. A zone key that a partner changed has its previous key beside
+//! it until the grace period is over, whose end the seal covers too. Writing is atomic. **Never here:** key rules
+//! (`key`), prepared schedules (`soft`). Where next: `cli::keys` edits it, `soft::SoftHsm::open` serves from it.
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -10,156 +11,26 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use aes_gcm::aead::{AeadInOut, KeyInit};
-use aes_gcm::{Aes256Gcm, Nonce, Tag};
-use zeroize::Zeroizing;
+use subtle::ConstantTimeEq;
 
-use crate::hsm::key::{Algorithm, ClearKey, KEY_BYTES_MAX, KeyError, KeyType, TestKeys};
-use crate::hsm::lmk::{Lmk, Use, sync_directory};
+use crate::domain::clock::WallMillis;
+use crate::hsm::key::{ClearKey, TestKeys};
+use crate::hsm::lmk::{Lmk, sync_directory};
 use crate::limits;
 
-/// The form of the file this program writes and reads.
+mod error;
+mod seal;
+
+pub use error::KeyFileError;
+
+use seal::{Opener, cipher, seal};
+
+/// The form of a file without previous keys. Every key is sealed as in this form.
 const VERSION: u32 = 1;
-const NONCE_BYTES: usize = 12;
-const TAG_BYTES: usize = 16;
+/// The form of a file that holds previous keys: a program that does not know them must not open it.
+const VERSION_WITH_PREVIOUS: u32 = 2;
 /// Largest file read: every key with its longest name fits.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-
-/// Why a key file or an LMK file could not be used. Names file and key, never a byte of a key.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum KeyFileError {
-    /// The check value in the file is not the key's.
-    #[error(
-        "{path}: key {name}: check value is {actual}, the file says {stated}; restore the file",
-        path = path.display()
-    )]
-    CheckValue {
-        /// File.
-        path: PathBuf,
-        /// Key.
-        name: Box<str>,
-        /// Of the key.
-        actual: String,
-        /// In the file.
-        stated: String,
-    },
-    /// Two keys of one name.
-    #[error("key {name} is there twice: names are unique; remove or rename one")]
-    Duplicate {
-        /// Key.
-        name: Box<str>,
-    },
-    /// The operating system refused.
-    #[error("{path}: cannot {doing}: {source}", path = path.display())]
-    Io {
-        /// File.
-        path: PathBuf,
-        /// What was tried.
-        doing: &'static str,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// A key breaks the rules.
-    #[error("{}{source}", path.as_ref().map(|p| format!("{}: ", p.display())).unwrap_or_default())]
-    Key {
-        /// File, where it came from one.
-        path: Option<PathBuf>,
-        /// Which rule.
-        source: KeyError,
-    },
-    /// The LMK file is no key.
-    #[error(
-        "{path}: not a local master key: expected 64 hex digits and nothing else",
-        path = path.display()
-    )]
-    LmkForm {
-        /// File.
-        path: PathBuf,
-    },
-    /// A key that a switch cannot do without is not there.
-    #[error("no key of type {key_type}: run `pinion keys generate {name} --type {key_type}`")]
-    Missing {
-        /// Its type.
-        key_type: KeyType,
-        /// The name it usually has.
-        name: &'static str,
-    },
-    /// A module that was not opened from files has nothing to read again.
-    #[error("these keys came from no file: nothing to reload")]
-    NoFile,
-    /// Two keys of a type of which there is one.
-    #[error("key {name}: there is another {key_type} already; remove one of them")]
-    OneOfType {
-        /// The type.
-        key_type: KeyType,
-        /// The second key.
-        name: Box<str>,
-    },
-    /// The LMK file can be read by others.
-    #[error(
-        "{path}: mode {mode:04o} lets others read the local master key; run `chmod 600 {path}`",
-        path = path.display()
-    )]
-    Permissions {
-        /// File.
-        path: PathBuf,
-        /// As found.
-        mode: u32,
-    },
-    /// No randomness.
-    #[error("the operating system gave no randomness")]
-    Random,
-    /// A key does not open.
-    #[error(
-        "{path}: key {name} does not open: its entry was changed; restore the file or import the \
-         key again",
-        path = path.display()
-    )]
-    Sealed {
-        /// File.
-        path: PathBuf,
-        /// Key.
-        name: Box<str>,
-    },
-    /// The file is not of this form.
-    #[error("{path}: {reason}", path = path.display())]
-    Syntax {
-        /// File.
-        path: PathBuf,
-        /// What is wrong, and where.
-        reason: String,
-    },
-    /// More keys than an HSM may hold.
-    #[error("more than {} keys: remove some", limits::KEYS_MAX)]
-    TooMany,
-    /// A key or a switch wants a key that is not there.
-    #[error("no key is named {name}: `pinion keys list` shows the names")]
-    Unknown {
-        /// As asked.
-        name: Box<str>,
-    },
-    /// Another local master key.
-    #[error(
-        "{path}: sealed under local master key {stated}, this one is {actual}; give the LMK file \
-         that belongs to it",
-        path = path.display()
-    )]
-    WrongLmk {
-        /// File.
-        path: PathBuf,
-        /// Identity of the LMK given.
-        actual: String,
-        /// Identity in the file.
-        stated: String,
-    },
-}
-
-impl From<KeyError> for KeyFileError {
-    fn from(source: KeyError) -> Self {
-        Self::Key { path: None, source }
-    }
-}
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -179,19 +50,39 @@ struct KeyText {
     algorithm: String,
     kcv: String,
     sealed: String,
+    previous: Option<PreviousText>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PreviousText {
+    // Milliseconds since 1970; TOML has no unsigned numbers.
+    until: i64,
+    kcv: String,
+    sealed: String,
+}
+
+/// A zone key that a partner changed: still good for what its sender made with it before it knew.
+#[derive(Debug)]
+pub struct PreviousKey {
+    /// The key, of the same name, type and algorithm as the one that follows it.
+    pub key: ClearKey,
+    /// End of the grace period.
+    pub until: WallMillis,
 }
 
 /// An opened key file: its keys in the clear, in order of name.
 #[derive(Debug)]
 pub struct KeyFile {
     keys: Vec<ClearKey>,
+    previous: Vec<PreviousKey>,
 }
 
 impl KeyFile {
     /// One without keys.
     #[must_use]
     pub fn empty() -> Self {
-        Self { keys: Vec::new() }
+        Self { keys: Vec::new(), previous: Vec::new() }
     }
 
     /// Its keys, in order of name.
@@ -207,6 +98,12 @@ impl KeyFile {
     pub fn get(&self, name: &str) -> Result<&ClearKey, KeyFileError> {
         let found = self.keys.iter().find(|key| key.name() == name);
         found.ok_or_else(|| KeyFileError::Unknown { name: name.into() })
+    }
+
+    /// The key that was there before the one of that name, if it may still be used.
+    #[must_use]
+    pub fn previous(&self, name: &str) -> Option<&PreviousKey> {
+        self.previous.iter().find(|previous| previous.key.name() == name)
     }
 
     /// Takes a key in.
@@ -226,13 +123,49 @@ impl KeyFile {
         }
     }
 
-    /// Puts a key in the place of the one of that name, or takes it in.
+    /// Puts a key in the place of the one of that name, or takes it in. Neither the old key nor one before it stays.
     ///
     /// # Errors
     /// [`KeyFileError::TooMany`].
     pub fn replace(&mut self, key: ClearKey) -> Result<(), KeyFileError> {
         self.keys.retain(|had| had.name() != key.name());
+        self.previous.retain(|had| had.key.name() != key.name());
         self.add(key)
+    }
+
+    /// Puts a key in the place of the one of that name, which stays as its previous key until the grace period ends.
+    ///
+    /// With `proven` false nobody has used the key that goes: it is dropped, and the one before it stays instead,
+    /// unless that is the one that comes back.
+    ///
+    /// # Errors
+    /// [`KeyFileError::Unknown`].
+    pub fn exchange(
+        &mut self,
+        key: ClearKey,
+        proven: bool,
+        until: WallMillis,
+    ) -> Result<(), KeyFileError> {
+        let at = self.keys.binary_search_by(|had| had.name().cmp(key.name()));
+        let had = at.ok().and_then(|at| self.keys.get_mut(at));
+        let had = had.ok_or_else(|| KeyFileError::Unknown { name: key.name().into() })?;
+        let gone = std::mem::replace(had, key);
+        let back = |previous: &PreviousKey| {
+            bool::from(previous.key.expose_bytes().ct_eq(had.expose_bytes()))
+        };
+        match self.previous.iter_mut().find(|previous| previous.key.name() == gone.name()) {
+            Some(previous) if proven || back(previous) => {
+                *previous = PreviousKey { key: gone, until };
+            }
+            Some(previous) => previous.until = until,
+            None => self.previous.push(PreviousKey { key: gone, until }),
+        }
+        Ok(())
+    }
+
+    /// Drops previous keys whose grace period is over.
+    pub fn expire(&mut self, now: WallMillis) {
+        self.previous.retain(|previous| now < previous.until);
     }
 
     /// Takes the key of that name out.
@@ -242,6 +175,7 @@ impl KeyFile {
     pub fn remove(&mut self, name: &str) -> Result<(), KeyFileError> {
         self.get(name)?;
         self.keys.retain(|key| key.name() != name);
+        self.previous.retain(|previous| previous.key.name() != name);
         Ok(())
     }
 
@@ -267,8 +201,9 @@ impl KeyFile {
     ) -> Result<Self, KeyFileError> {
         let syntax = |reason: String| KeyFileError::Syntax { path: path.into(), reason };
         let text: FileText = toml::from_str(text).map_err(|e| syntax(e.to_string()))?;
-        if text.version != VERSION {
-            return Err(syntax(format!("version {}: this program reads {VERSION}", text.version)));
+        if !(VERSION..=VERSION_WITH_PREVIOUS).contains(&text.version) {
+            let reads = format!("this program reads {VERSION} and {VERSION_WITH_PREVIOUS}");
+            return Err(syntax(format!("version {}: {reads}", text.version)));
         }
         let actual = hex::encode_upper(lmk.identity());
         if text.lmk != actual {
@@ -277,7 +212,13 @@ impl KeyFile {
         let cipher = cipher(lmk);
         let mut file = Self::empty();
         for entry in &text.key {
-            file.add(unseal(entry, path, &cipher, test_keys)?)?;
+            let opener = Opener { entry, path, cipher: &cipher, test_keys };
+            file.add(opener.key(&entry.sealed, &entry.kcv, None)?)?;
+            if let Some(previous) = &entry.previous {
+                let until = u64::try_from(previous.until).map(WallMillis).unwrap_or_default();
+                let key = opener.key(&previous.sealed, &previous.kcv, Some(until))?;
+                file.previous.push(PreviousKey { key, until });
+            }
         }
         Ok(file)
     }
@@ -310,13 +251,14 @@ impl KeyFile {
 
     fn text(&self, lmk: &Lmk) -> Result<String, KeyFileError> {
         let cipher = cipher(lmk);
+        let version = if self.previous.is_empty() { VERSION } else { VERSION_WITH_PREVIOUS };
         let mut text = format!(
             "# Keys sealed under a local master key. `pinion keys` edits this file.\n\
-             version = {VERSION}\nlmk = \"{}\"\n",
+             version = {version}\nlmk = \"{}\"\n",
             hex::encode_upper(lmk.identity())
         );
         for key in &self.keys {
-            let sealed = seal(key, &cipher)?;
+            let sealed = seal(key, &cipher, None)?;
             // Names, types and algorithms need no escaping: `check_name` and two closed lists.
             let _ = write!(
                 text,
@@ -328,70 +270,19 @@ impl KeyFile {
                 hex::encode_upper(key.check_value()),
                 hex::encode_upper(sealed)
             );
+            if let Some(PreviousKey { key, until }) = self.previous(key.name()) {
+                let sealed = seal(key, &cipher, Some(*until))?;
+                let _ = writeln!(
+                    text,
+                    "previous = {{ until = {}, kcv = \"{}\", sealed = \"{}\" }}",
+                    until.0,
+                    hex::encode_upper(key.check_value()),
+                    hex::encode_upper(sealed)
+                );
+            }
         }
         Ok(text)
     }
-}
-
-fn cipher(lmk: &Lmk) -> Aes256Gcm {
-    Aes256Gcm::new((&*lmk.derive(Use::SealKeys)).into())
-}
-
-/// What the seal binds a key to.
-fn associated(name: &str, key_type: &str, algorithm: &str) -> String {
-    format!("pinion key {VERSION}\n{name}\n{key_type}\n{algorithm}")
-}
-
-/// Nonce, ciphertext, tag.
-fn seal(key: &ClearKey, cipher: &Aes256Gcm) -> Result<Vec<u8>, KeyFileError> {
-    let mut nonce = [0; NONCE_BYTES];
-    getrandom::fill(&mut nonce).map_err(|_| KeyFileError::Random)?;
-    let bound = associated(key.name(), key.key_type().name(), key.algorithm().name());
-    let mut bytes = Zeroizing::new(key.expose_bytes().to_vec());
-    let tag = cipher
-        .encrypt_inout_detached(&Nonce::from(nonce), bound.as_bytes(), bytes.as_mut_slice().into())
-        .map_err(|_| KeyFileError::Random)?;
-    Ok([&nonce[..], &bytes, &tag].concat())
-}
-
-fn unseal(
-    entry: &KeyText,
-    path: &Path,
-    cipher: &Aes256Gcm,
-    test_keys: TestKeys,
-) -> Result<ClearKey, KeyFileError> {
-    let name: Box<str> = entry.name.as_str().into();
-    let syntax = |reason| KeyFileError::Syntax {
-        path: path.into(),
-        reason: format!("key {}: {reason}", entry.name),
-    };
-    let key_type: KeyType = entry.key_type.parse().map_err(syntax)?;
-    let algorithm: Algorithm = entry.algorithm.parse().map_err(syntax)?;
-    let sealed = hex::decode(&entry.sealed).map_err(|e| syntax(format!("sealed: {e}")))?;
-    let changed = || KeyFileError::Sealed { path: path.into(), name: name.clone() };
-    let (nonce, rest) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or_else(changed)?;
-    let (body, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or_else(changed)?;
-    if body.len() > KEY_BYTES_MAX {
-        return Err(changed());
-    }
-    let mut bytes = Zeroizing::new(body.to_vec());
-    let bound = associated(&entry.name, key_type.name(), algorithm.name());
-    cipher
-        .decrypt_inout_detached(
-            &Nonce::from(*nonce),
-            bound.as_bytes(),
-            bytes.as_mut_slice().into(),
-            &Tag::from(*tag),
-        )
-        .map_err(|_| changed())?;
-    let key = ClearKey::new(&entry.name, key_type, algorithm, bytes, test_keys)
-        .map_err(|source| KeyFileError::Key { path: Some(path.into()), source })?;
-    let actual = hex::encode_upper(key.check_value());
-    if !actual.eq_ignore_ascii_case(&entry.kcv) {
-        let stated = entry.kcv.clone();
-        return Err(KeyFileError::CheckValue { path: path.into(), name, actual, stated });
-    }
-    Ok(key)
 }
 
 #[cfg(test)]

@@ -5,9 +5,13 @@
 //! sealed key file, `crate::pin` for the arithmetic that only `soft` may call.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::pan::Account12;
 use crate::domain::pin::{BlockFormat, KeyId, LmkPin, Method, PinRules, Reference, ZonePin};
+use crate::hsm::key::{CheckValue, KeyError, KeyType};
+use crate::hsm::keyfile::KeyFileError;
 
 pub mod exchange;
 pub mod key;
@@ -19,10 +23,16 @@ pub mod soft;
 /// PIN operations of a hardware security module.
 ///
 /// Every command names its keys by [`KeyId`]; none takes or gives a clear PIN except the two that are called so.
-/// All but `encrypt_pin` are pure: safe to repeat on another device.
+/// All but `encrypt_pin` and `import_key` are pure: safe to repeat on another device.
+///
+/// For a grace period after [`Hsm::import_key`] the key before the new one is good as well: for blocks and MACs that
+/// come in, never for those that go out.
 pub trait Hsm: Send + Sync + 'static {
     /// The id of a configured key.
     fn key(&self, name: &str) -> Option<KeyId>;
+
+    /// The name of a configured key: for the audit and the log.
+    fn name_of(&self, key: KeyId) -> Option<Arc<str>>;
 
     /// Translates a block from its zone key to the local master key (payShield JC/JE).
     ///
@@ -117,6 +127,22 @@ pub trait Hsm: Send + Sync + 'static {
     /// [`HsmError::KeyUnknown`].
     fn check_value(&self, key: KeyId) -> impl Future<Output = Result<[u8; 3], HsmError>> + Send;
 
+    /// Takes a new zone key that a partner sent under the zone master key `zmk`, in the place of `key` (payShield A6).
+    ///
+    /// From its return on, blocks and MACs that go out are made with the new key. Those that come in are accepted under
+    /// either for `grace`, over a restart too. The key that is there already is accepted, and changes nothing.
+    ///
+    /// # Errors
+    /// [`ImportRefused`]: everything stands as it was.
+    fn import_key(
+        &self,
+        key: KeyId,
+        zmk: KeyId,
+        wrapped: &[u8],
+        stated: Option<CheckValue>,
+        grace: Duration,
+    ) -> impl Future<Output = Result<Imported, ImportRefused>> + Send;
+
     /// Whether the module is fit to work (payShield NC).
     ///
     /// # Errors
@@ -124,9 +150,13 @@ pub trait Hsm: Send + Sync + 'static {
     fn diagnose(&self) -> impl Future<Output = Result<(), HsmError>> + Send;
 }
 
-impl<H: Hsm> Hsm for std::sync::Arc<H> {
+impl<H: Hsm> Hsm for Arc<H> {
     fn key(&self, name: &str) -> Option<KeyId> {
         (**self).key(name)
+    }
+
+    fn name_of(&self, key: KeyId) -> Option<Arc<str>> {
+        (**self).name_of(key)
     }
 
     async fn to_lmk(&self, pin: &ZonePin, account: &Account12) -> Result<LmkPin, HsmError> {
@@ -190,6 +220,17 @@ impl<H: Hsm> Hsm for std::sync::Arc<H> {
 
     async fn check_value(&self, key: KeyId) -> Result<[u8; 3], HsmError> {
         (**self).check_value(key).await
+    }
+
+    async fn import_key(
+        &self,
+        key: KeyId,
+        zmk: KeyId,
+        wrapped: &[u8],
+        stated: Option<CheckValue>,
+        grace: Duration,
+    ) -> Result<Imported, ImportRefused> {
+        (**self).import_key(key, zmk, wrapped, stated, grace).await
     }
 
     async fn diagnose(&self) -> Result<(), HsmError> {
@@ -263,6 +304,73 @@ pub enum HsmError {
     /// PCI PIN 3-3 forbids this pair of formats.
     #[error("translation between these PIN block formats is forbidden (PCI PIN 3-3)")]
     TranslationForbidden,
+    /// The module does not answer.
+    #[error("HSM unavailable")]
+    Unavailable,
+}
+
+/// An exchange that was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Imported {
+    /// Check value of the key that was there.
+    pub before: CheckValue,
+    /// Check value of the one that is there now; the same when the partner sent the same key.
+    pub after: CheckValue,
+}
+
+/// Why a key from a partner was not taken. Names keys and check values, never a byte of a key.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportRefused {
+    /// The sender's check value is another one.
+    #[error(
+        "key {name}: check value is {actual}, the sender said {stated}: compare the zone master \
+         key's check value with the sender's"
+    )]
+    CheckValueWrong {
+        /// Key.
+        name: Box<str>,
+        /// Of the key that came out, in hex.
+        actual: String,
+        /// As the sender has it, in hex.
+        stated: String,
+    },
+    /// The key file or the LMK file.
+    #[error(transparent)]
+    File(#[from] KeyFileError),
+    /// The key file was edited since it was loaded.
+    #[error("key {name}: the key file has another one than the one in force: reload first")]
+    FileAhead {
+        /// Key.
+        name: Box<str>,
+    },
+    /// The key breaks a rule: parity, length, equal halves, or a published key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// No key of that id.
+    #[error("key unknown: add it to the key file and reload")]
+    KeyUnknown,
+    /// The key in force is an AES key: its ECB exchange has no form.
+    #[error("key {name} is no TDES key: import its successor with `pinion keys import`")]
+    NotTripleDes {
+        /// Key.
+        name: Box<str>,
+    },
+    /// The wrapping key is no ZMK.
+    #[error("key {name} is no ZMK: only a ZMK wraps other keys")]
+    NotZmk {
+        /// Key.
+        name: Box<str>,
+    },
+    /// Only zone keys change hands this way.
+    #[error("key {name} is a {key_type}: a partner changes a ZPK or a ZAK, nothing else")]
+    NotZoneKey {
+        /// Key.
+        name: Box<str>,
+        /// Its type.
+        key_type: KeyType,
+    },
     /// The module does not answer.
     #[error("HSM unavailable")]
     Unavailable,

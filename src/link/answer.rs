@@ -214,17 +214,13 @@ impl Wire {
                     _ => refused(Reason::Unavailable),
                 }
             }
-            Asked::Switch(request) => match self.session.step(arrived, Event::Request) {
-                Action::Serve if link.has_room(settings) => Work::Ask(request),
-                //= spec/pin-change.md#3.3
-                //# A request beyond its link's bound of requests in flight MUST be refused at once
-                //# (91) and MUST be counted.
-                Action::Serve => {
-                    link.meters.shed.increment(1);
-                    refused(Reason::Unavailable)
-                }
-                _ => refused(Reason::Unavailable),
-            },
+            // Who may not ask may not change the key either.
+            Asked::KeyChange(key) => {
+                admitted(&mut self.session, link, settings, arrived, Work::Exchange(key))
+            }
+            Asked::Switch(request) => {
+                admitted(&mut self.session, link, settings, arrived, Work::Ask(request))
+            }
             Asked::Refused(reason) => {
                 let _ = self.session.step(arrived, Event::Echo);
                 refused(reason)
@@ -278,6 +274,28 @@ impl Wire {
             tracing::error!(link = %link.name, "an answer could not be built");
         }
         done.count(link, settings);
+    }
+}
+
+/// The work, if the session is signed on and the link has room for it; else its refusal.
+fn admitted<P: Parts>(
+    session: &mut Session,
+    link: &Link<P>,
+    settings: &Settings,
+    arrived: Now,
+    work: Work,
+) -> Work {
+    match session.step(arrived, Event::Request) {
+        Action::Serve if link.has_room(settings) => return work,
+        //= spec/pin-change.md#3.3
+        //# A request beyond its link's bound of requests in flight MUST be refused at once
+        //# (91) and MUST be counted.
+        Action::Serve => link.meters.shed.increment(1),
+        _ => {}
+    }
+    Work::Answer {
+        code: settings.codes.of(Reason::Unavailable),
+        declined: Some(Reason::Unavailable),
     }
 }
 

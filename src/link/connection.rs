@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::domain::clock::Clock;
 use crate::link::answer::{Closed, Wire};
-use crate::link::job::serve;
+use crate::link::job::{Done, serve};
 use crate::link::listener::Link;
 use crate::link::slots::Slots;
 use crate::switch::Parts;
@@ -97,10 +97,26 @@ where
         }
     })
     .await;
+    drop(io);
+    finish(&link, &mut wire, &mut work).await;
     if let Closed::Because(why) = closed {
         link.meters.rejected(why);
         tracing::info!(link = %link.name, why = why.label(), "connection closed");
     }
+}
+
+/// Nobody is left to hear it, but what was begun is finished: a change that is on its way to a host would be reversed
+/// otherwise. A repeat finds the answer.
+async fn finish<P: Parts, F: Future<Output = Done>>(
+    link: &Link<P>,
+    wire: &mut Wire,
+    work: &mut Slots<F>,
+) {
+    poll_fn(|cx| {
+        work.poll(cx, |done| wire.answer(link, done));
+        if work.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// Completes when the switch takes no more work.

@@ -8,10 +8,12 @@ use bytes::BytesMut;
 use futures_util::FutureExt;
 
 use crate::domain::clock::{Clock, Now};
+use crate::domain::exchange::WrappedKey;
 use crate::domain::outcome::{Outcome, Reason};
 use crate::domain::request::{Operation, PinRequest, Tag, TransactionKey};
 use crate::hsm::{Hsm, Verdict};
 use crate::link::codes::Code;
+use crate::link::exchange::take_key;
 use crate::link::listener::{InFlight, Link};
 use crate::link::meters::Finished;
 use crate::link::reply::Reply;
@@ -49,6 +51,8 @@ pub(super) enum Work {
     },
     /// The switch decides.
     Ask(PinRequest),
+    /// The HSM takes a new zone key.
+    Exchange(WrappedKey),
 }
 
 /// A MAC as received: how many bytes of the frame it covers, and its value.
@@ -113,6 +117,15 @@ pub(super) async fn serve<P: Parts>(link: &Link<P>, job: Job<'_>) -> Done {
                 Err(_) => done.declined = Some(Reason::SystemError),
             }
         }
+        Work::Exchange(key) => {
+            let taken = AssertUnwindSafe(exchange(link, &settings, &done.reply, key, job.mac));
+            match taken.catch_unwind().await.unwrap_or(Err(Reason::SystemError)) {
+                Ok(()) => done.code = settings.codes.network(),
+                Err(reason) => {
+                    (done.code, done.declined) = (settings.codes.of(reason), Some(reason));
+                }
+            }
+        }
     }
     if let Some(rule) = settings.mac
         && (job.mac.is_some() || !job.network)
@@ -146,6 +159,23 @@ async fn ask<P: Parts>(
         }
     }
     Ok(link.switch.handle(request).await)
+}
+
+/// The MAC first, here too; and where the link has a MAC key, a new zone key never comes without one.
+async fn exchange<P: Parts>(
+    link: &Link<P>,
+    settings: &Settings,
+    reply: &Reply,
+    key: &WrappedKey,
+    mac: Option<ReceivedMac>,
+) -> Result<(), Reason> {
+    //= spec/pin-change.md#10.2
+    //# On a link with a MAC key a key change whose MAC is wrong or missing MUST be answered so (63)
+    //# and MUST change nothing.
+    if let Some(rule) = settings.mac {
+        genuine(link, rule, reply, mac.ok_or(Reason::MacWrong)?).await?;
+    }
+    take_key(link, settings, key).await
 }
 
 /// Whether the message is what its sender authenticated.
@@ -257,4 +287,4 @@ impl Done {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

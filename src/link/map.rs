@@ -3,6 +3,7 @@
 //! Compiled once at load, checked whole. **Never here:** message bytes, keys, response codes (see `codes`).
 
 use crate::iso8583::{Bitmap, Dialect, Item, SpecError};
+use crate::link::wish::WishElement;
 
 /// Which messages and elements carry a PIN change in one dialect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,14 +24,17 @@ pub struct PinMap {
     pub(super) sign_on: Vec<Box<str>>,
     pub(super) sign_off: Vec<Box<str>>,
     pub(super) echo: Vec<Box<str>>,
+    pub(super) key_change: Vec<Box<str>>,
+    pub(super) key_field: Option<Place>,
     pub(super) echo_fields: Bitmap,
     pub(super) response_code: u8,
+    pub(super) active: Option<WishElement>,
 }
 
 /// What kind of message an MTI announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    /// Sign-on, sign-off, echo.
+    /// Sign-on, sign-off, echo, key change.
     Network,
     /// PIN change, verification, unblock.
     Request,
@@ -81,8 +85,11 @@ const KEYS: &[&str] = &[
     "sign_on",
     "sign_off",
     "echo",
+    "key_change",
+    "key_field",
     "echo_fields",
     "response_code",
+    "active",
 ];
 
 impl PinMap {
@@ -111,8 +118,17 @@ impl PinMap {
             sign_on: texts(section, "sign_on")?,
             sign_off: texts(section, "sign_off")?,
             echo: texts(section, "echo")?,
+            key_change: match section.get("key_change") {
+                Some(_) => texts(section, "key_change")?,
+                None => Vec::new(),
+            },
+            key_field: match section.get("key_change") {
+                Some(_) => Some(Place::read(section, "key_field")?),
+                None => None,
+            },
             echo_fields: echo.iter().copied().collect(),
             response_code: number(needed(section, "response_code")?, "response_code")?,
+            active: WishElement::of(section, dialect)?,
         };
         map.check(dialect, section, &echo)?;
         Ok(map)
@@ -122,7 +138,8 @@ impl PinMap {
     fn check(&self, dialect: &Dialect, section: &Item, echo: &[u8]) -> Result<(), SpecError> {
         let places = [self.current_pin.field, self.new_pin.field, self.original];
         let others = [self.network_code, self.response_code];
-        let named = places.iter().chain(&others).chain(&self.identify).chain(echo);
+        let key = self.key_field.map(|place| place.field);
+        let named = places.iter().chain(&key).chain(&others).chain(&self.identify).chain(echo);
         if let Some(unknown) = named.into_iter().find(|n| dialect.field(**n).is_none()) {
             let key = format!("field {unknown}");
             return Err(section.error(&key, "has no rule in [fields]: add it or name another"));
@@ -135,15 +152,26 @@ impl PinMap {
         }
         //= spec/pin-change.md#8.2
         //# An answer MUST NOT carry a PIN block, track 1 or 2, or chip data: a dialect that lists
-        //# such a field among those to give back MUST be refused when it is loaded.
+        //# such a field, or the field of a new zone key, among those to give back MUST be refused
+        //# when it is loaded.
         if echo.iter().any(|n| self.is_secret(*n)) {
-            return Err(section.error("echo_fields", "must not name a field that carries a PIN"));
+            return Err(
+                section.error("echo_fields", "must not name a field that carries a PIN or a key")
+            );
         }
         Ok(())
     }
 
+    /// Whether messages of this dialect may carry a wish (active-active or not).
+    #[must_use]
+    pub fn carries_wish(&self) -> bool {
+        self.active.is_some()
+    }
+
     fn is_secret(&self, field: u8) -> bool {
+        let key = self.key_field.map(|place| place.field);
         [self.current_pin.field, self.new_pin.field, 35, 45, 55].contains(&field)
+            || key == Some(field)
     }
 
     /// What an MTI announces. A repeat (last digit one higher) is of its original's class.
@@ -217,11 +245,11 @@ pub(super) fn only_known(table: &Item, known: &[&str]) -> Result<(), SpecError> 
     }
 }
 
-fn needed<'a>(table: &'a Item, key: &str) -> Result<&'a Item, SpecError> {
+pub(super) fn needed<'a>(table: &'a Item, key: &str) -> Result<&'a Item, SpecError> {
     table.get(key).ok_or_else(|| table.error(key, "is missing"))
 }
 
-fn number(item: &Item, key: &str) -> Result<u8, SpecError> {
+pub(super) fn number(item: &Item, key: &str) -> Result<u8, SpecError> {
     let number = item.as_integer().and_then(|n| u8::try_from(n).ok());
     number
         .filter(|n| (2..=192).contains(n))
@@ -237,7 +265,7 @@ fn numbers(table: &Item, key: &str) -> Result<Vec<u8>, SpecError> {
     list(table, key)?.iter().map(|item| number(item, key)).collect()
 }
 
-fn texts(table: &Item, key: &str) -> Result<Vec<Box<str>>, SpecError> {
+pub(super) fn texts(table: &Item, key: &str) -> Result<Vec<Box<str>>, SpecError> {
     let text = |item: &Item| item.as_str().map(Into::into);
     list(table, key)?
         .iter()

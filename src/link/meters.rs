@@ -46,6 +46,28 @@ impl Rejected {
     }
 }
 
+/// How an exchange of a zone key ended: the closed set of the label `result`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exchanged {
+    /// The new key is in force.
+    Done,
+    /// It is not.
+    Refused,
+    /// It is not, because the key that came out is another one than its sender meant.
+    CheckValueWrong,
+}
+
+impl Exchanged {
+    /// The label.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Refused => "refused",
+            Self::CheckValueWrong => "check_value_wrong",
+        }
+    }
+}
+
 /// What a finished request is counted under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Finished<'a> {
@@ -125,6 +147,13 @@ impl Meters {
                 histogram.record(spent.as_secs_f64());
             }
         }
+    }
+
+    /// Counts an exchange of the zone key. Not on the path: looked up each time.
+    pub(super) fn exchanged(&self, how: Exchanged) {
+        counter!("pinion_key_exchanges_total",
+            "peer" => self.link.to_string(), "result" => how.label())
+        .increment(1);
     }
 
     /// Counts a frame or connection turned away. Not on the path: looked up each time.

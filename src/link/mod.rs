@@ -8,6 +8,7 @@
 mod answer;
 mod codes;
 mod connection;
+mod exchange;
 mod identify;
 mod job;
 mod listener;
@@ -19,8 +20,10 @@ mod settings;
 mod slots;
 pub mod tls;
 mod translate;
+mod wish;
 
 pub use codes::{Code, Codes};
 pub use listener::{Drain, Link, bind, serve};
 pub use map::PinMap;
-pub use settings::{MacRule, Settings};
+pub use settings::{KeyExchange, MacRule, Settings};
+pub use wish::Wish;

@@ -12,6 +12,7 @@ use crate::link::codes::Codes;
 use crate::link::map::PinMap;
 use crate::link::session::Timers;
 use crate::link::tls::Tls;
+use crate::link::wish::Wish;
 
 /// One configured listener.
 #[derive(Clone, Debug)]
@@ -40,10 +41,12 @@ pub struct Settings {
     pub rights: Rights,
     /// Institution of requests that carry no DE 32.
     pub institution: Tag,
-    /// The wish its requests carry, where one is configured.
-    pub wish: Option<bool>,
+    /// Where the wish of its requests comes from.
+    pub wish: Wish,
     /// Message authentication, where it is configured.
     pub mac: Option<MacRule>,
+    /// How its peer may change the zone key, where it may.
+    pub key_exchange: Option<KeyExchange>,
     /// Requests it may have in flight.
     pub in_flight_max: usize,
     /// Connections it may hold.
@@ -71,6 +74,15 @@ pub struct MacRule {
     pub required: bool,
     /// Leftmost bytes that count, 4 to 8; the rest of the field is zero.
     pub bytes: usize,
+}
+
+/// Exchange of a link's zone key at run time.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyExchange {
+    /// The zone master key new keys come under.
+    pub zmk: KeyId,
+    /// How long the key before is accepted as well.
+    pub grace: Duration,
 }
 
 impl Timers {

@@ -4,16 +4,18 @@
 //! verdict on anything: a message that can be read is handed on.
 
 use crate::domain::clock::Now;
+use crate::domain::exchange::WrappedKey;
 use crate::domain::forward::Details;
 use crate::domain::outcome::Reason;
 use crate::domain::pan::{Pan, PanError};
 use crate::domain::pin::ZonePin;
 use crate::domain::request::{CardName, Operation, PinRequest, Tag, Text, Trace};
-use crate::iso8583::Message;
+use crate::iso8583::{Message, TEXT_BYTES_MAX};
 use crate::link::identify::{Moment, key};
 use crate::link::map::{Class, PinMap, Place, Side};
 use crate::link::session::Event;
 use crate::link::settings::Settings;
+use crate::link::wish::Wish;
 
 /// What a message asks for.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ use crate::link::settings::Settings;
 pub(super) enum Asked {
     /// The session: sign-on, sign-off, echo.
     Session(Event),
+    /// The HSM: a new zone key.
+    KeyChange(WrappedKey),
     /// The switch.
     Switch(PinRequest),
     /// Nothing that can be done: the answer is this reason.
@@ -35,7 +39,7 @@ pub(super) enum Asked {
 /// Reads a whole message.
 pub(super) fn translate(settings: &Settings, message: &Message<'_>, arrived: Now) -> Asked {
     match settings.map.class(message.mti()) {
-        Class::Network => session_event(&settings.map, message),
+        Class::Network => network(settings, message),
         Class::Request => asked(request(settings, message, arrived)),
         Class::Response => Asked::Unexpected,
         Class::Reversal => asked(reversal(settings, message, arrived)),
@@ -50,7 +54,8 @@ fn asked(request: Result<PinRequest, Reason>) -> Asked {
     }
 }
 
-fn session_event(map: &PinMap, message: &Message<'_>) -> Asked {
+fn network(settings: &Settings, message: &Message<'_>) -> Asked {
+    let map = &*settings.map;
     let Some(code) = message.text(map.network_code) else {
         return Asked::Refused(Reason::FormatError);
     };
@@ -61,9 +66,42 @@ fn session_event(map: &PinMap, message: &Message<'_>) -> Asked {
         Asked::Session(Event::SignOff)
     } else if listed(&map.echo) {
         Asked::Session(Event::Echo)
+    } else if listed(&map.key_change) {
+        match new_key(settings, message) {
+            Ok(key) => Asked::KeyChange(key),
+            Err(reason) => Asked::Refused(reason),
+        }
     } else {
         Asked::Refused(Reason::NotSupported)
     }
+}
+
+/// The key at its place: bytes, or hexadecimal digits in a field of text.
+fn new_key(settings: &Settings, message: &Message<'_>) -> Result<WrappedKey, Reason> {
+    //= spec/pin-change.md#10.1
+    //# A new zone key MUST be taken only on a link that names its zone master key; elsewhere it
+    //# MUST be refused (58).
+    if settings.key_exchange.is_none() {
+        return Err(Reason::ChannelNotAllowed);
+    }
+    let place = settings.map.key_field.ok_or(Reason::NotSupported)?;
+    let sub = |sub: u32| message.sub(place.field, &[sub]);
+    let (binary, text) = match place.sub {
+        None => (message.binary(place.field), message.text(place.field)),
+        Some(at) => (sub(at).and_then(|s| s.binary()), sub(at).and_then(|s| s.text())),
+    };
+    let key = match (binary, text) {
+        (Some(bytes), _) => WrappedKey::from_field(bytes.as_bytes()),
+        (None, Some(digits)) => {
+            let mut bytes = [0; TEXT_BYTES_MAX / 2];
+            let digits = digits.as_bytes().trim_ascii_end();
+            let bytes = bytes.get_mut(..digits.len() / 2).ok_or(Reason::FormatError)?;
+            hex::decode_to_slice(digits, bytes).map_err(|_| Reason::FormatError)?;
+            WrappedKey::from_field(bytes)
+        }
+        (None, None) => return Err(Reason::FormatError),
+    };
+    key.map_err(|_| Reason::FormatError)
 }
 
 fn request(settings: &Settings, message: &Message<'_>, arrived: Now) -> Result<PinRequest, Reason> {
@@ -143,7 +181,7 @@ fn bare(
         current: None,
         new: None,
         original: None,
-        wish: settings.wish,
+        wish: wish(settings, message)?,
         institution: message.text(100).map(|text| Tag::new(text.as_bytes())),
         details: details(settings, message),
         channel: settings.channel,
@@ -191,6 +229,15 @@ fn operation(map: &PinMap, message: &Message<'_>) -> Result<Operation, Reason> {
         Ok(Operation::Verify)
     } else {
         Err(Reason::NotSupported)
+    }
+}
+
+/// The wish of the link, or of the message where the link says so.
+fn wish(settings: &Settings, message: &Message<'_>) -> Result<Option<bool>, Reason> {
+    match (settings.wish, &settings.map.active) {
+        (Wish::Fixed(wish), _) => Ok(wish),
+        (Wish::Message, Some(element)) => element.read(message),
+        (Wish::Message, None) => Ok(None),
     }
 }
 

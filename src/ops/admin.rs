@@ -1,10 +1,11 @@
-//! The admin endpoints, read-only, for operators and their tools:
+//! The admin endpoints, for operators and their tools:
 //!
 //! - `GET /` — a page with the links and counts, for a browser.
 //! - `GET /live` — 200 while the process answers.
 //! - `GET /metrics` — all metrics, for Prometheus.
 //! - `GET /ready` — 200 when work may be sent here, else 503; which latches are closed and why.
 //! - `GET /status` — the state of the switch as JSON.
+//! - `/admin/...` — the few things an operator may do, from this machine only: see `control`.
 //!
 //! No authentication: configuration keeps the listener on loopback unless told otherwise. **Never here:** card data;
 //! the provider of the status has none. Where next: `health` for the latches, `metrics` for the catalogue, `page` for
@@ -24,8 +25,11 @@ use tokio::net::TcpListener;
 use crate::ops::health::Readiness;
 use crate::ops::metrics::Metrics;
 
+mod control;
 mod listener;
 mod page;
+
+pub use control::{Act, ActRefused, Control};
 
 /// Gives the state of the switch: a JSON object, whose `links` is a list of objects. Called once a request to `/status`
 /// or `/`, on a runtime thread: it must not block.
@@ -37,20 +41,29 @@ pub struct Admin {
     metrics: Metrics,
     readiness: Arc<Readiness>,
     status: Arc<StatusProvider>,
+    control: Option<Arc<dyn Control>>,
 }
 
 impl Admin {
     /// Puts the endpoints together.
     #[must_use]
     pub fn new(metrics: Metrics, readiness: Arc<Readiness>, status: Arc<StatusProvider>) -> Self {
-        Self { metrics, readiness, status }
+        Self { metrics, readiness, status, control: None }
+    }
+
+    /// Lets an operator do what `control` can.
+    #[must_use]
+    pub fn with_control(mut self, control: Arc<dyn Control>) -> Self {
+        self.control = Some(control);
+        self
     }
 
     /// Serves them on `listener` until `stop` completes. Connections are bounded (`limits::ADMIN_CONNECTIONS_MAX`).
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let listener = listener::Bounded::new(listener);
-        let server = IntoFuture::into_future(axum::serve(listener, self.router()));
-        // Without waiting for open connections: all of it is read-only, and an idle scraper must not hold up the end.
+        let service = self.router().into_make_service_with_connect_info::<control::Peer>();
+        let server = IntoFuture::into_future(axum::serve(listener, service));
+        // Without waiting for open connections: an idle scraper must not hold up the end.
         tokio::select! {
             () = stop => {}
             ended = server => drop(ended),
@@ -65,6 +78,7 @@ impl Admin {
             .route("/metrics", get(metrics))
             .route("/ready", get(ready))
             .route("/status", get(status))
+            .merge(control::routes())
             .fallback(not_found)
             .method_not_allowed_fallback(method_not_allowed)
             .with_state(self)
@@ -133,13 +147,13 @@ async fn stylesheet() -> Response {
 async fn not_found() -> Response {
     let body = json!({
         "error": "no such path",
-        "paths": ["/", "/live", "/metrics", "/ready", "/status"],
+        "paths": ["/", "/live", "/metrics", "/ready", "/status", "/admin/unsettled"],
     });
     answer(StatusCode::NOT_FOUND, &body)
 }
 
 async fn method_not_allowed() -> Response {
-    answer(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": "read-only: use GET" }))
+    answer(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": "not by this method" }))
 }
 
 #[cfg(test)]

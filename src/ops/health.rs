@@ -1,7 +1,7 @@
 //! Readiness: what must be in order before work may be sent here.
 //!
 //! A set of named latches. Each part of the switch opens its own when it is fit and closes it with a reason when it is
-//! not; the switch is ready when all are open. Reading and writing take no lock.
+//! not; the switch is ready when all that it cannot do without are open. Reading and writing take no lock.
 //!
 //! **Never here:** liveness. A process that answers is alive; a load balancer asks for readiness.
 
@@ -16,6 +16,9 @@ use arc_swap::ArcSwapOption;
 pub enum Latch {
     /// Closed while the switch stops: requests in flight are finished, new ones go elsewhere.
     Draining,
+    /// A node of Postilion takes requests. Without one the switch still serves the cards of its own, so it stays ready;
+    /// `/ready` tells it.
+    Hosts,
     /// The HSM answers and its keys pass their check.
     Hsm,
     /// The configured listeners are bound.
@@ -26,13 +29,23 @@ pub enum Latch {
 
 impl Latch {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Draining, Self::Hsm, Self::Links, Self::Store];
+    pub const ALL: [Self; 5] = [Self::Draining, Self::Hosts, Self::Hsm, Self::Links, Self::Store];
+
+    /// Whether the switch can do no work while this is closed.
+    #[must_use]
+    pub const fn is_needed(self) -> bool {
+        match self {
+            Self::Draining | Self::Hsm | Self::Links | Self::Store => true,
+            Self::Hosts => false,
+        }
+    }
 
     /// Its word in `/ready`.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
             Self::Draining => "draining",
+            Self::Hosts => "hosts",
             Self::Hsm => "hsm",
             Self::Links => "links",
             Self::Store => "store",
@@ -53,13 +66,13 @@ impl Default for Readiness {
 }
 
 impl Readiness {
-    /// All closed as "starting", except `draining`.
+    /// All closed as "starting", except `draining` and `hosts`, which a switch may have none of.
     #[must_use]
     pub fn new() -> Self {
         let starting = Arc::new(Cow::Borrowed("starting"));
         Self {
             closed: Latch::ALL.map(|latch| match latch {
-                Latch::Draining => ArcSwapOption::empty(),
+                Latch::Draining | Latch::Hosts => ArcSwapOption::empty(),
                 Latch::Hsm | Latch::Links | Latch::Store => {
                     ArcSwapOption::new(Some(Arc::clone(&starting)))
                 }
@@ -77,10 +90,11 @@ impl Readiness {
         self.closed[latch as usize].store(Some(Arc::new(reason.into())));
     }
 
-    /// Whether all latches are open.
+    /// Whether all latches are open that the switch cannot do without.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.closed.iter().all(|closed| closed.load().is_none())
+        let open = |latch: Latch| self.closed[latch as usize].load().is_none();
+        Latch::ALL.into_iter().all(|latch| !latch.is_needed() || open(latch))
     }
 
     /// Each latch with the reason it is closed for, or `None`.
@@ -102,6 +116,9 @@ mod tests {
             readiness.open(latch);
         }
         assert!(readiness.is_ready());
+        readiness.close(Latch::Hosts, "no node is up");
+        assert!(readiness.is_ready(), "our own cards are served without a host");
+        readiness.open(Latch::Hosts);
         readiness.close(Latch::Draining, "stopping");
         assert!(!readiness.is_ready());
         let closed: Vec<_> =

@@ -83,6 +83,7 @@ pub const CATALOGUE: &[Metric] = &[
     histogram("pinion_hsm_command_seconds", &["hsm", "command"], "Time one HSM command took."),
     counter("pinion_hsm_errors_total", &["hsm", "code"], "HSM commands that failed."),
     gauge("pinion_in_flight", &["link"], "Requests being worked on."),
+    counter("pinion_key_exchanges_total", &["peer", "result"], "Zone keys exchanged at run time, by result."),
     counter("pinion_late_answers_total", &["host"], "Answers that came after their request was given up."),
     gauge("pinion_links_up", &["link"], "Connections the link holds."),
     counter("pinion_log_lines_dropped_total", &[], "Log lines dropped because stderr did not take them in time."),

@@ -1,8 +1,10 @@
-//! Simulated far ends: the demo world, and a terminal that asks for PIN changes.
+//! Simulated far ends: the demo world, a terminal that asks for PIN changes, a Postilion that makes them.
 //!
-//! **Never here:** what the switch decides. Where next: `world` for keys and cards, `terminal` for messages.
+//! **Never here:** what the switch decides. Where next: `world` for keys and cards, `terminal` for messages,
+//! `postilion` for the host.
 
 pub mod pin_pad;
+pub mod postilion;
 pub mod request;
 pub mod terminal;
 pub mod world;

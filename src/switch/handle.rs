@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use crate::card::{CardKey, CardRecord, Entry, Fingerprint, Receipt, Seen, Store, StoreError};
 use crate::domain::clock::{Clock, Now, WallMillis};
 use crate::domain::outcome::{Declined, Outcome, Reason};
-use crate::domain::pan::{Account12, PanHash};
+use crate::domain::pan::{Account12, Pan, PanHash};
 use crate::domain::request::{CardName, Operation, PinRequest};
 use crate::route::{Question, Route};
 use crate::switch::parts::{Parts, World};
@@ -18,6 +18,7 @@ use crate::switch::stages::{Stage, Stages};
 pub struct Switch<P: Parts> {
     pub(super) world: World<P>,
     rules: ArcSwap<Rules>,
+    overrides: metrics::Counter,
 }
 
 /// How a request ended, and what is worth telling about the way.
@@ -46,7 +47,8 @@ pub(super) struct Job<'a> {
 impl<P: Parts> Switch<P> {
     /// Puts a switch together. It opens nothing and spawns nothing.
     pub fn new(world: World<P>, rules: Rules) -> Self {
-        Self { world, rules: ArcSwap::from_pointee(rules) }
+        let overrides = metrics::counter!("pinion_route_overrides_total");
+        Self { world, rules: ArcSwap::from_pointee(rules), overrides }
     }
 
     /// Replaces products and routes. Requests under way keep the snapshot they began with.
@@ -62,6 +64,11 @@ impl<P: Parts> Switch<P> {
     /// The store, for operation and its endpoints.
     pub fn store(&self) -> &P::Store {
         &self.world.store
+    }
+
+    /// The nodes beyond us.
+    pub fn hosts(&self) -> &P::Hosts {
+        &self.world.hosts
     }
 
     /// The clock all parts share.
@@ -134,16 +141,15 @@ impl<P: Parts> Switch<P> {
 
         // Route: Postilion or CMS, and why.
         let rules = self.rules.load_full();
-        let route = match &request.card {
-            CardName::Pan { pan, .. } => {
-                rules.routes.decide(Question { pan, wish: request.wish }).route
-            }
-            CardName::Identity { .. } => Route::Cms,
+        let (route, overridden) = match &request.card {
+            CardName::Pan { pan, .. } => self.choose(&rules, request, pan),
+            CardName::Identity { .. } => (Some(Route::Cms), false),
         };
-        answer.route = Some(route);
+        answer.route = route;
         stages.end(Stage::Route, self.world.clock.now());
+        let route = route.ok_or(Reason::NoRoute)?;
 
-        let job = Job { request, rules: &rules, card, fingerprint, overridden: false, stages };
+        let job = Job { request, rules: &rules, card, fingerprint, overridden, stages };
         match (route, request.operation) {
             (_, Operation::Reverse) => self.reverse(job, claim).await,
             (Route::Cms, Operation::Change | Operation::Unblock | Operation::Verify) => {
@@ -157,6 +163,23 @@ impl<P: Parts> Switch<P> {
                 Err(Reason::NotSupported.into())
             }
         }
+    }
+
+    /// Where the request goes, and whether policy turned its wish round, which is told, counted and kept in the journal.
+    fn choose(&self, rules: &Rules, request: &PinRequest, pan: &Pan) -> (Option<Route>, bool) {
+        let (wish, institution, link) = (request.wish, request.institution, Some(request.link));
+        let question = Question { pan, wish, institution, link };
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            let explanation = rules.routes.explain(question);
+            tracing::debug!(key = %request.key.text(), %explanation, "route");
+        }
+        let decision = rules.routes.decide(question);
+        if decision.wish_overridden {
+            self.overrides.increment(1);
+            tracing::info!(key = %request.key.text(), rule = decision.rule,
+                route = decision.route.map_or("none", Route::label), "wish overridden by policy");
+        }
+        (decision.route, decision.wish_overridden)
     }
 
     /// The number's account field: from the request, or opened from the record of a card named otherwise.

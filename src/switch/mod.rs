@@ -6,6 +6,7 @@
 //! became of changes nobody answered, `stages` for what took how long.
 
 mod cms;
+mod exchange;
 mod handle;
 mod parts;
 mod postilion;
@@ -16,6 +17,7 @@ mod stages;
 #[cfg(test)]
 mod tests;
 
+pub use exchange::KeyOffer;
 pub use handle::{Answer, Switch};
 pub use parts::{Parts, World};
 pub use rules::Rules;

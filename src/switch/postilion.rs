@@ -89,6 +89,13 @@ impl<P: Parts> Switch<P> {
         //# The current PIN MUST be given on the Postilion route.
         let (current, new) = (needed(request.current.as_ref())?, needed(request.new.as_ref())?);
         still_awaited(request, job.stages.last())?;
+        //= spec/pin-change.md#9.8
+        //# While a change of a card waits for its reversal, a further change of that card MUST be
+        //# answered as unavailable (91): nobody knows which PIN the card has.
+        let store = &self.world.store;
+        if store.awaits_reversal(self.world.vault.pan_hash(pan)).await.map_err(refused)? {
+            return Err(Reason::Unavailable);
+        }
         let hosts = &self.world.hosts;
         //= spec/pin-change.md#9.5
         //# When no node takes requests, a request MUST be answered as unavailable (91) at once,

@@ -13,5 +13,6 @@ mod crash;
 mod disk;
 mod guesses;
 mod leaks;
+mod ledger;
 mod overload;
 mod support;

@@ -18,6 +18,7 @@ mod pipelining;
 mod refusals;
 mod repeats;
 mod reversals;
+mod route;
 mod support;
 mod tls;
 mod tries;

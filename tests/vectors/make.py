@@ -8,6 +8,7 @@ Reads the demo world (deploy/demo/world.json) for keys, cards and products; writ
     python3 tests/vectors/make.py [--check]
 """
 
+import hashlib
 import itertools
 import json
 import pathlib
@@ -62,6 +63,37 @@ def reference(product, keys, pan, pin):
             keys[product["pvk"]], product["decimalization_table"], pin, pan,
             validation["start"], validation["length"], validation["pad"])
     return None
+
+
+def odd_parity(data):
+    return bytes((b & 0xFE) | (bin(b >> 1).count("1") + 1) % 2 for b in data)
+
+
+def exchange(keys, pan):
+    """A new zpk.atm under zmk.partner in ECB, as a partner sends it, and blocks under the new key."""
+    new = odd_parity(hashlib.sha256(b"pinion: zpk.atm after an exchange").digest()[:16])
+    zmk = keys["zmk.partner"]
+
+    def wrap(key):
+        return hexed(psec.des.encrypt_tdes_ecb(zmk, key))
+
+    def check_value(key):
+        return hexed(psec.des.encrypt_tdes_ecb(key, bytes(8))[:3])
+
+    even = bytes([new[0] ^ 1]) + new[1:]
+    return {
+        "key": "zpk.atm",
+        "zmk": "zmk.partner",
+        "clear": hexed(new),
+        "wrapped": wrap(new),
+        "check_value": check_value(new),
+        # The same key with one byte of even parity: DES does not see the difference, so the check value is the same.
+        "wrapped_even_parity": wrap(even),
+        "wrapped_old": wrap(keys["zpk.atm"]),
+        "check_value_old": check_value(keys["zpk.atm"]),
+        "pan": pan,
+        "blocks": {pin: block(new, pin, pan) for pin in PINS},
+    }
 
 
 def with_check_digit(body):
@@ -120,6 +152,7 @@ def compute():
         "format_3_blocks": format_3,
         # What decrypts to sixteen F: no format has that.
         "no_pin_blocks": {zone: hexed(psec.des.encrypt_tdes_ecb(keys[zone], b"\xff" * 8)) for zone in ZONES},
+        "exchange": exchange(keys, plain),
         "macs": [
             {"message": message,
              "mac": hexed(psec.mac.generate_retail_mac(zak[:8], zak[8:], bytes.fromhex(message), 1))}

@@ -10,9 +10,9 @@ use std::sync::mpsc::sync_channel;
 use crate::card::embedded::checkpoint::TablesError;
 use crate::card::embedded::chores::Chores;
 use crate::card::embedded::codec::{BulkNote, IDENTITY_BYTES_MAX};
-use crate::card::embedded::committer::Work;
 use crate::card::embedded::index::KINDS;
 use crate::card::embedded::open::{OpenError, tables_error};
+use crate::card::embedded::work::Work;
 use crate::card::embedded::{EmbeddedStore, StoreError};
 use crate::card::{CardKey, CardRecord};
 use crate::domain::request::IdentityKind;
@@ -102,16 +102,16 @@ impl EmbeddedStore {
         let cards = self.index.cards_count() as u64;
         let note = BulkNote { complete: false, cards, source: source.into() };
         tracing::warn!(source = &*note.source, "a bulk load was interrupted: run it again");
-        self.note(note).map_err(|e| OpenError::Damaged {
+        self.note_bulk(note).map_err(|e| OpenError::Damaged {
             dir: self.dir.clone(),
             why: format!("noting an interrupted bulk load: {e}"),
         })?;
         self.tables.end_bulk().map_err(|e| tables_error(&self.dir, e))
     }
 
-    fn note(&self, note: BulkNote) -> Result<(), StoreError> {
+    fn note_bulk(&self, note: BulkNote) -> Result<(), StoreError> {
         let (answer, wait) = sync_channel(1);
-        let work = Work::Note { at: self.options.clock.wall(), note, answer };
+        let work = Work::Bulk { at: self.options.clock.wall(), note, answer };
         let queue = self.queue.as_ref().ok_or(StoreError::Poisoned)?;
         queue.try_send(work).map_err(|_| StoreError::Full)?;
         wait.recv().unwrap_or(Err(StoreError::Poisoned))
@@ -160,7 +160,7 @@ impl Bulk<'_> {
         self.write()?;
         self.store.tables.persist()?;
         let note = BulkNote { complete: true, cards: self.cards, source: self.source.clone() };
-        self.store.note(note)?;
+        self.store.note_bulk(note)?;
         self.store.tables.end_bulk()?;
         Ok(self.cards)
     }

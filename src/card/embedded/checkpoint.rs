@@ -2,7 +2,8 @@
 //!
 //! Folding writes after-images into `cards`, in the order of the journal, and moves the checkpoint in the last of its
 //! batches: rows and checkpoint share one write-ahead file, so a crash keeps a prefix of them and replaying the tail
-//! again gives the same cards. Trimming first makes the anchor durable (number and MAC of the last record that may
+//! again gives the same cards. The changes that are open at the checkpoint have rows of their own, written in one
+//! batch with it: each has a copy of its intent, so trimming may pass that, and the retention, too. Trimming first makes the anchor durable (number and MAC of the last record that may
 //! go), so that the audit chain can be verified from there. **Never here:** the acknowledging path.
 
 use std::collections::HashMap;
@@ -12,12 +13,15 @@ use std::sync::Arc;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use crate::card::CardRecord;
 use crate::card::embedded::codec::{self, Body, CodecError, MAC_BYTES};
 use crate::card::embedded::index::Index;
 use crate::card::embedded::journal::{Journal, JournalError};
+use crate::card::embedded::ledger::Fate;
+use crate::card::{CardRecord, Unsettled};
 use crate::domain::clock::WallMillis;
+use crate::domain::forward::Stan;
 use crate::domain::pan::PanHash;
+use crate::domain::request::TransactionKey;
 
 /// Records read from the journal between two moves of the checkpoint.
 const FOLD_RECORDS_MAX: usize = 32_768;
@@ -32,6 +36,7 @@ const KEY_ANCHOR: &str = "anchor";
 const KEY_BULK: &str = "bulk";
 const KEY_CHECKPOINT: &str = "checkpoint";
 const KEY_FORMAT: &str = "format";
+const KEY_STAN: &str = "stan";
 const KEY_VAULT: &str = "vault";
 
 /// Where the audit chain begins: the last record that may be gone.
@@ -75,6 +80,8 @@ pub(crate) struct Tables {
     database: Database,
     cards: Keyspace,
     meta: Keyspace,
+    /// Forwarded changes that were open at the checkpoint, by key.
+    open: Keyspace,
 }
 
 impl Tables {
@@ -88,7 +95,8 @@ impl Tables {
         let cards = database
             .keyspace("cards", || KeyspaceCreateOptions::default().expect_point_read_hits(true))?;
         let meta = database.keyspace("meta", KeyspaceCreateOptions::default)?;
-        Ok(Self { database, cards, meta })
+        let open = database.keyspace("open", KeyspaceCreateOptions::default)?;
+        Ok(Self { database, cards, meta, open })
     }
 
     fn fact(&self, key: &str) -> Result<Option<fjall::Slice>, TablesError> {
@@ -118,6 +126,30 @@ impl Tables {
         write.insert(&self.meta, KEY_FORMAT, format.to_le_bytes());
         write.commit().map_err(engine("writing"))?;
         self.persist()
+    }
+
+    /// Marks a directory that an older program made.
+    pub(crate) fn set_format(&self, format: u32) -> Result<(), TablesError> {
+        self.set_fact(KEY_FORMAT, &format.to_le_bytes())
+    }
+
+    /// Trace number of the newest intent at the checkpoint.
+    pub(crate) fn stan(&self) -> Result<Option<Stan>, TablesError> {
+        let Some(bytes) = self.fact(KEY_STAN)? else { return Ok(None) };
+        Ok(Some(Stan(u32::from_le_bytes(fixed(&bytes, "trace number")?))))
+    }
+
+    /// The changes that were open at the checkpoint.
+    pub(crate) fn each_open(&self, mut visit: impl FnMut(Unsettled)) -> Result<(), TablesError> {
+        for row in self.open.iter() {
+            let row = row.value().map_err(engine("reading"))?;
+            let change = codec::decode_open(&row).map_err(|why| TablesError::Damaged {
+                what: "a row of an open change".into(),
+                why,
+            })?;
+            visit(change);
+        }
+        Ok(())
     }
 
     /// What tells that the same keys are used as at the beginning.
@@ -238,7 +270,7 @@ impl Tables {
         checkpoint: u64,
         durable: u64,
     ) -> Result<u64, TablesError> {
-        let mut newest: HashMap<(PanHash, u16), CardRecord> = HashMap::new();
+        let mut folded = Folded::default();
         let mut through = checkpoint;
         let mut left = FOLD_RECORDS_MAX;
         let mut damaged = None;
@@ -247,11 +279,7 @@ impl Tables {
                 return ControlFlow::Break(());
             }
             match codec::decode_record(bytes) {
-                Ok(record) => {
-                    if let Body::Change { card: Some(card), .. } = record.body {
-                        newest.insert((card.pan_hash, card.sequence), card);
-                    }
-                }
+                Ok(record) => folded.take(record.body),
                 Err(why) => {
                     damaged = Some(record_damaged(sequence, why));
                     return ControlFlow::Break(());
@@ -264,13 +292,36 @@ impl Tables {
         if let Some(damaged) = damaged {
             return Err(damaged);
         }
-        let mut rows = newest.values().peekable();
+        let mut rows = folded.cards.values().peekable();
         while rows.peek().is_some() {
             self.put(rows.by_ref().take(FOLD_ROWS_MAX))?;
             std::thread::yield_now();
         }
-        self.set_fact(KEY_CHECKPOINT, &through.to_le_bytes())?;
+        self.move_checkpoint(through, &folded)?;
         Ok(through)
+    }
+
+    /// Rows of open changes, trace number and checkpoint in one batch. So the rows are those of the checkpoint, never
+    /// of a later record: what the tail says of a change is said to a table that has not heard it.
+    fn move_checkpoint(&self, through: u64, folded: &Folded) -> Result<(), TablesError> {
+        let mut write = self.database.batch();
+        let mut row = Vec::with_capacity(256);
+        for (key, change) in &folded.open {
+            if let Some(change) = change {
+                row.clear();
+                codec::encode_open(&mut row, change)
+                    .map_err(|why| TablesError::Damaged { what: "an open change".into(), why })?;
+                write.insert(&self.open, key.0, &*row);
+            } else if self.open.contains_key(key.0).map_err(engine("reading"))? {
+                write.remove(&self.open, key.0);
+            }
+        }
+        if let Some(stan) = folded.stan {
+            write.insert(&self.meta, KEY_STAN, stan.0.to_le_bytes());
+        }
+        write.insert(&self.meta, KEY_CHECKPOINT, through.to_le_bytes());
+        write.commit().map_err(engine("writing"))?;
+        self.persist()
     }
 
     /// Drops journal records made before `cut`, as far as they are folded. Returns the new anchor.
@@ -294,6 +345,41 @@ impl Tables {
     }
 }
 
+/// What a part of the journal adds up to.
+#[derive(Default)]
+struct Folded {
+    cards: HashMap<(PanHash, u16), CardRecord>,
+    /// `None`: the change is not open any more.
+    open: HashMap<TransactionKey, Option<Box<Unsettled>>>,
+    stan: Option<Stan>,
+}
+
+impl Folded {
+    fn take(&mut self, body: Body) {
+        match body {
+            Body::Change { entry, intent, reopens, card } => {
+                if intent.is_some() && Fate::of(&entry) != Fate::Unknown {
+                    self.open.insert(entry.key, None);
+                }
+                if let Some(change) = reopens {
+                    self.open.insert(change.entry.key, Some(change));
+                }
+                if let Some(card) = card {
+                    self.cards.insert((card.pan_hash, card.sequence), card);
+                }
+            }
+            Body::Intent(change) => {
+                self.stan = Some(change.forwarded.stan);
+                self.open.insert(change.entry.key, Some(change));
+            }
+            Body::Settled { key, .. } => {
+                self.open.insert(key, None);
+            }
+            Body::Bulk(_) | Body::Note(_) => {}
+        }
+    }
+}
+
 /// The first of the records `from..=last` made at or after `wall`, else `last + 1`. Times in the journal rise but for
 /// the moments that requests overlap, which is less than any caller's slack.
 pub(crate) fn first_since(
@@ -314,7 +400,11 @@ pub(crate) fn first_since(
     Ok(low)
 }
 
-fn read(journal: &dyn Journal, sequence: u64) -> Result<Option<codec::Record>, TablesError> {
+/// One record, if it is there.
+pub(crate) fn read(
+    journal: &dyn Journal,
+    sequence: u64,
+) -> Result<Option<codec::Record>, TablesError> {
     let mut found = None;
     journal.scan(sequence, &mut |at, bytes| {
         if at == sequence {

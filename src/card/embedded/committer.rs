@@ -8,37 +8,25 @@
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::card::embedded::codec::{self, BulkNote, CodecError};
-use crate::card::embedded::index::{AlreadyHashed, Claim, Index, Late};
+use crate::card::embedded::claim::Claim;
+use crate::card::embedded::codec::{self, Change, CodecError};
+use crate::card::embedded::index::{AlreadyHashed, Index, Late};
 use crate::card::embedded::journal::{Batch, Journal, JournalError};
-use crate::card::{CardKey, CardRecord, CommitRefused, Entry, Receipt, StoreError};
+use crate::card::embedded::ledger::end_of_flight;
+use crate::card::embedded::work::{Accepted, Answer, Told, Work, refuse_poisoned};
+use crate::card::{
+    CardKey, CardRecord, CommitRefused, Entry, Receipt, Settlement, StoreError, Unsettled,
+};
 use crate::domain::clock::{Clock, WallMillis};
 use crate::domain::outcome::Reason;
 use crate::domain::pan::PanHash;
+use crate::domain::request::TransactionKey;
 use crate::domain::vault::Vault;
 use crate::limits::COMMIT_BATCH_MAX;
-
-/// What waits for the committer.
-pub(crate) enum Work {
-    /// One request's result.
-    Change {
-        claim: Claim,
-        entry: Entry,
-        /// The card's after-image; its version is one above the one that was read.
-        card: Option<Arc<CardRecord>>,
-        answer: oneshot::Sender<Answer>,
-    },
-    /// The audit record of a bulk load.
-    Note { at: WallMillis, note: BulkNote, answer: SyncSender<Result<(), StoreError>> },
-}
-
-/// What a commit is told.
-pub(crate) type Answer = Result<Receipt, CommitRefused<Claim>>;
 
 /// What committer, chores and handle share.
 #[derive(Default)]
@@ -96,21 +84,14 @@ pub(crate) struct Committer {
     accepted: Vec<Accepted>,
     /// Of this batch: their card changed since it was read.
     conflicts: Vec<(Claim, oneshot::Sender<Answer>)>,
+    /// Of this batch: told twice, or not unsettled.
+    unsettleable: Vec<oneshot::Sender<Told>>,
+    /// Keys that earlier settlements of the same batch name.
+    settling: Vec<TransactionKey>,
     /// Versions that earlier commits of the same batch gave.
     versions: HashMap<(PanHash, u16), u32, BuildHasherDefault<AlreadyHashed>>,
     batch_size: metrics::Histogram,
     seconds: metrics::Histogram,
-}
-
-/// A commit whose record is in the batch.
-enum Accepted {
-    Change {
-        claim: Claim,
-        entry: Entry,
-        card: Option<Arc<CardRecord>>,
-        answer: oneshot::Sender<Answer>,
-    },
-    Note(SyncSender<Result<(), StoreError>>),
 }
 
 impl Committer {
@@ -132,6 +113,8 @@ impl Committer {
             batch: Batch::default(),
             accepted: Vec::with_capacity(COMMIT_BATCH_MAX),
             conflicts: Vec::with_capacity(COMMIT_BATCH_MAX),
+            unsettleable: Vec::new(),
+            settling: Vec::new(),
             versions: HashMap::with_capacity_and_hasher(
                 COMMIT_BATCH_MAX,
                 BuildHasherDefault::default(),
@@ -170,21 +153,36 @@ impl Committer {
             let refused = CommitRefused { error: StoreError::Conflict, claim: Some(claim) };
             let _ = answer.send(Err(refused));
         }
+        for answer in self.unsettleable.drain(..) {
+            let _ = answer.send(Err(StoreError::Conflict));
+        }
     }
 
     /// Writes the records of what may be committed into the batch; the rest are conflicts.
     fn take(&mut self, waiting: &mut Vec<Work>) {
         self.batch.reset(self.shared.durable.load(Ordering::Relaxed) + 1);
         self.versions.clear();
+        self.settling.clear();
         for work in waiting.drain(..) {
             let accepted = match work {
-                Work::Change { claim, entry, card, answer } => {
-                    self.take_change(claim, entry, card, answer)
+                Work::Change { claim, entry, card, reopens, answer } => {
+                    self.take_change(claim, entry, card, reopens, answer)
                 }
-                Work::Note { at, note, answer } => {
+                Work::Intent { claim, change, answer } => self.take_intent(claim, change, answer),
+                Work::Settle { key, settlement, answer } => {
+                    self.take_settlement(key, &settlement, answer)
+                }
+                Work::Note { note, answer } => {
+                    let sequence = self.batch.next();
+                    match self.push(|out| codec::encode_note(out, sequence, note.at, &note.text)) {
+                        Ok(()) => Some(Accepted::Note(answer)),
+                        Err(_) => None,
+                    }
+                }
+                Work::Bulk { at, note, answer } => {
                     let sequence = self.batch.next();
                     match self.push(|out| codec::encode_bulk(out, sequence, at, &note)) {
-                        Ok(()) => Some(Accepted::Note(answer)),
+                        Ok(()) => Some(Accepted::Bulk(answer)),
                         Err(_) => None,
                     }
                 }
@@ -199,6 +197,7 @@ impl Committer {
         claim: Claim,
         entry: Entry,
         card: Option<Arc<CardRecord>>,
+        reopens: Option<Arc<Unsettled>>,
         answer: oneshot::Sender<Answer>,
     ) -> Option<Accepted> {
         debug_assert_eq!(claim.key(), entry.key, "an entry is committed under its own claim");
@@ -208,21 +207,81 @@ impl Committer {
             self.conflicts.push((claim, answer));
             return None;
         }
-        if self.original_arrived(&entry) {
+        let ledger = &self.index.ledger;
+        if let Some(change) = &reopens
+            && ledger.is_full()
+            && !ledger.is_open(change.entry.key)
+        {
+            let _ = answer.send(Err(CommitRefused { error: StoreError::Full, claim: None }));
+            return None;
+        }
+        if self.original_arrived(&entry)
+            || reopens.as_ref().is_some_and(|change| self.original_came_again(change, entry.at))
+        {
             self.conflicts.push((claim, answer));
             return None;
         }
         let sequence = self.batch.next();
-        let pushed = self.push(|out| codec::encode_change(out, sequence, &entry, card.as_deref()));
-        if let Err(error) = pushed {
-            tracing::error!(%error, key = %entry.key.text(), "commit refused: record not writable");
-            let _ = answer.send(Err(CommitRefused { error: StoreError::Unavailable, claim: None }));
+        let change = Change {
+            entry: &entry,
+            intent: claim.intent().map(|change| change.sequence),
+            reopens: reopens.as_deref(),
+            card: card.as_deref(),
+        };
+        if let Err(error) = self.push(|out| codec::encode_change(out, sequence, change)) {
+            let _ = answer.send(Err(unwritable(error, entry.key)));
             return None;
         }
         if let Some(card) = &card {
             self.versions.insert((card.pan_hash, card.sequence), card.version);
         }
-        Some(Accepted::Change { claim, entry, card, answer })
+        Some(Accepted::Change { claim, entry, card, reopens, answer })
+    }
+
+    fn take_intent(
+        &mut self,
+        claim: Claim,
+        mut change: Arc<Unsettled>,
+        answer: oneshot::Sender<Result<Claim, CommitRefused<Claim>>>,
+    ) -> Option<Accepted> {
+        let (sequence, key) = (self.batch.next(), claim.key());
+        let unavailable = || CommitRefused { error: StoreError::Unavailable, claim: None };
+        // A key is open once at most: its reversal may have reopened it while the key expired.
+        let Some(sole) = Arc::get_mut(&mut change).filter(|_| !self.index.ledger.is_open(key))
+        else {
+            let _ = answer.send(Err(unavailable()));
+            return None;
+        };
+        sole.sequence = sequence;
+        let (entry, forwarded) = (&change.entry, &change.forwarded);
+        if let Err(error) = self.push(|out| codec::encode_intent(out, sequence, entry, forwarded)) {
+            let _ = answer.send(Err(unwritable(error, key)));
+            return None;
+        }
+        // Before it is durable, so that a reversal in this batch or later finds it (`original_arrived`).
+        self.index.ledger.remember(&change);
+        Some(Accepted::Intent { claim, change, answer })
+    }
+
+    fn take_settlement(
+        &mut self,
+        key: TransactionKey,
+        settlement: &Settlement,
+        answer: oneshot::Sender<Told>,
+    ) -> Option<Accepted> {
+        let unsettled = self.index.ledger.unsettled(key);
+        let Some(change) = unsettled.filter(|_| !self.settling.contains(&key)) else {
+            self.unsettleable.push(answer);
+            return None;
+        };
+        let (sequence, how) = (self.batch.next(), &settlement.how);
+        let pushed = self.push(|out| codec::encode_settled(out, sequence, key, settlement.at, how));
+        if let Err(error) = pushed {
+            let _ = answer.send(Err(unwritable(error, key).error));
+            return None;
+        }
+        self.settling.push(key);
+        Some(Accepted::Settle { change, answer })
     }
 
     /// Whether a reversal that found no original must be judged again, because the original came meanwhile. From here
@@ -232,13 +291,28 @@ impl Committer {
         let (Some(Reason::OriginalNotFound), Some(original)) = (reason, entry.original) else {
             return false;
         };
+        // Reversals do not copy every element of the key: a change of this card with the same trace is the original,
+        // too, and who judges again finds it.
+        if self.index.ledger.newest(original, entry.pan_hash).is_some() {
+            return true;
+        }
         match self.index.refuse_late(original, entry.at) {
             Late::Refused => false,
             Late::InProgress => true,
             Late::Answered => {
-                entry.pan_hash.is_some_and(|hash| self.index.last_change_is(hash, original))
+                self.index.done_by_host(original)
+                    || entry.pan_hash.is_some_and(|hash| self.index.last_change_is(hash, original))
             }
         }
+    }
+
+    /// Whether a change that a reversal reopens is in flight again: nothing had been sent, its key was free, and a
+    /// repeat came. From here on a repeat is refused, so that the two cannot cross.
+    fn original_came_again(&self, change: &Unsettled, at: WallMillis) -> bool {
+        let (key, ledger) = (change.entry.key, &self.index.ledger);
+        let another = |(known, sequence)| known == key && sequence != change.sequence;
+        self.index.refuse_late(key, at) == Late::InProgress
+            || ledger.newest(key, change.entry.pan_hash).is_some_and(another)
     }
 
     /// Compare-and-set: against this batch's own commits first, then against what is published.
@@ -275,12 +349,23 @@ impl Committer {
     /// Only here, after the sync, receipts are minted.
     fn publish(&mut self) {
         let first = self.batch.first;
-        for (sequence, accepted) in (first..).zip(&self.accepted) {
-            if let Accepted::Change { entry, card, .. } = accepted {
-                if let Some(card) = card {
-                    self.index.put(Arc::clone(card));
+        for (sequence, accepted) in (first..).zip(&mut self.accepted) {
+            match accepted {
+                Accepted::Change { claim, entry, card, reopens, .. } => {
+                    if let Some(card) = card {
+                        self.index.put(Arc::clone(card));
+                    }
+                    match claim.intent() {
+                        None => self.index.answer(sequence, entry, false),
+                        Some(change) => end_of_flight(&self.index, sequence, entry, change),
+                    }
+                    if let Some(change) = reopens {
+                        self.index.ledger.reopen(change);
+                    }
                 }
-                self.index.answer(sequence, entry);
+                Accepted::Intent { claim, change, .. } => claim.intended(Arc::clone(change)),
+                Accepted::Settle { change, .. } => self.index.ledger.close(change),
+                Accepted::Note(_) | Accepted::Bulk(_) => {}
             }
         }
         self.shared.durable.store(self.batch.next() - 1, Ordering::Release);
@@ -291,7 +376,15 @@ impl Committer {
                     // A caller that went away finds the answer under its key.
                     let _ = answer.send(Ok(Receipt::mint(sequence)));
                 }
-                Accepted::Note(answer) => {
+                Accepted::Intent { claim, answer, .. } => {
+                    // A caller that went away sends nothing. Its claim is dropped here, and the change reversed: to
+                    // a host that is a reversal of something it never saw.
+                    let _ = answer.send(Ok(claim));
+                }
+                Accepted::Settle { answer, .. } | Accepted::Note(answer) => {
+                    let _ = answer.send(Ok(Receipt::mint(sequence)));
+                }
+                Accepted::Bulk(answer) => {
                     let _ = answer.send(Ok(()));
                 }
             }
@@ -299,32 +392,7 @@ impl Committer {
     }
 }
 
-impl Accepted {
-    /// Whether the record is on disk is not known, so the key stays taken.
-    fn refuse_poisoned(self) {
-        match self {
-            Self::Change { claim, answer, .. } => {
-                claim.settle();
-                let _ = answer.send(Err(poisoned()));
-            }
-            Self::Note(answer) => {
-                let _ = answer.send(Err(StoreError::Poisoned));
-            }
-        }
-    }
-}
-
-fn refuse_poisoned(work: Work) {
-    match work {
-        Work::Change { answer, .. } => {
-            let _ = answer.send(Err(poisoned()));
-        }
-        Work::Note { answer, .. } => {
-            let _ = answer.send(Err(StoreError::Poisoned));
-        }
-    }
-}
-
-pub(crate) fn poisoned() -> CommitRefused<Claim> {
-    CommitRefused { error: StoreError::Poisoned, claim: None }
+fn unwritable(error: CodecError, key: TransactionKey) -> CommitRefused<Claim> {
+    tracing::error!(%error, key = %key.text(), "commit refused: record not writable");
+    CommitRefused { error: StoreError::Unavailable, claim: None }
 }

@@ -3,17 +3,18 @@
 //! Cards and identities have one writer at a time (the committer, or the loader and bulk before it runs); anybody
 //! reads. A transaction key is claimed by one atomic insert and answered by one atomic store. **Never here:** files.
 
-use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use papaya::HashMap;
 
+use crate::card::embedded::claim::Claim;
+use crate::card::embedded::ledger::Ledger;
 use crate::card::record::CardRecord;
 use crate::card::{CardKey, Entry, Fingerprint, Receipt, Seen, StoreError};
 use crate::domain::clock::WallMillis;
-use crate::domain::outcome::{Outcome, Reason};
+use crate::domain::outcome::{Declined, HostCode, Outcome, Reason};
 use crate::domain::pan::PanHash;
 use crate::domain::request::{IdentityKind, TransactionKey};
 
@@ -28,6 +29,8 @@ pub(crate) struct Index {
     transactions: HashMap<TransactionKey, Transaction>,
     transactions_max: usize,
     cards_count: AtomicUsize,
+    /// Forwarded changes.
+    pub(crate) ledger: Ledger,
 }
 
 /// The cards of one number.
@@ -39,25 +42,30 @@ enum Slot {
 /// What is known of one key: 24 bytes beside its 16.
 struct Transaction {
     fingerprint: Fingerprint,
-    /// 0 while in progress, else `sequence << 8 | code`.
+    /// 0 while in progress, else `sequence << 8 | code`, and [`FORWARDED`].
     state: AtomicU64,
     /// Minutes since 1970 of the answer.
     minute: AtomicU32,
+    /// The host's code, 0 none. Written before the state.
+    host: AtomicU32,
 }
 
 const IN_PROGRESS: u64 = 0;
 /// Code of a key that a reversal named before its original came. Codes of reasons stay below it; 0 is an approval.
 const REVERSED: u8 = 0xFF;
+/// The answer is of a forwarded change: its record is an intent, or names one. Sequences stay far below it.
+const FORWARDED: u64 = 1 << 63;
 
 impl Index {
     /// Room for `cards` without growing.
-    pub(crate) fn new(cards: usize, transactions_max: usize) -> Self {
+    pub(crate) fn new(cards: usize, transactions_max: usize, ledger: Ledger) -> Self {
         Self {
             cards: HashMap::with_capacity_and_hasher(cards, BuildHasherDefault::default()),
             identities: [HashMap::new(), HashMap::new(), HashMap::new()],
             transactions: HashMap::with_capacity(TRANSACTIONS_AT_START.min(transactions_max)),
             transactions_max,
             cards_count: AtomicUsize::new(0),
+            ledger,
         }
     }
 
@@ -168,13 +176,9 @@ impl Index {
                 None => Err(StoreError::Full),
             };
         }
-        let new = Transaction {
-            fingerprint,
-            state: AtomicU64::new(IN_PROGRESS),
-            minute: AtomicU32::new(0),
-        };
+        let new = Transaction::answered(fingerprint, IN_PROGRESS, 0, 0);
         match transactions.try_insert(key, new) {
-            Ok(_) => Ok(Seen::Fresh(Claim { key, index: Some(Arc::clone(self)) })),
+            Ok(_) => Ok(Seen::Fresh(Claim::new(key, Arc::clone(self)))),
             Err(occupied) => Ok(occupied.current.seen(fingerprint)),
         }
     }
@@ -201,7 +205,7 @@ impl Index {
         let transactions = self.transactions.pin();
         // Sequence 1 stands for "not durable yet": `answer` finds the key taken and leaves it as it is.
         let refused =
-            Transaction::answered(Fingerprint(0), 1 << 8 | u64::from(REVERSED), minute(at));
+            Transaction::answered(Fingerprint(0), 1 << 8 | u64::from(REVERSED), minute(at), 0);
         match transactions.try_insert(original, refused) {
             Ok(_) => Late::Refused,
             Err(known) => match known.current.seen::<()>(known.current.fingerprint) {
@@ -212,33 +216,64 @@ impl Index {
         }
     }
 
-    /// Keeps the answer of one durable entry, and what it says about an original that never came.
-    pub(crate) fn answer(&self, sequence: u64, entry: &Entry) {
+    /// Frees a key that is not answered.
+    pub(crate) fn free(&self, key: TransactionKey) {
+        self.transactions.pin().remove(&key);
+    }
+
+    /// Keeps the answer of one durable entry, and what it says about an original that never came. `forwarded` when
+    /// the record is an intent or its outcome.
+    pub(crate) fn answer(&self, sequence: u64, entry: &Entry, forwarded: bool) {
         let transactions = self.transactions.pin();
         let minute = minute(entry.at);
-        let state =
-            sequence << 8 | u64::from(entry.declined.map_or(0, |declined| declined.reason.code()));
+        let code = entry.declined.map_or(0, |declined| declined.reason.code());
+        let forwarded = if forwarded { FORWARDED } else { 0 };
+        let state = sequence << 8 | u64::from(code) | forwarded;
+        let host = entry.declined.and_then(|declined| declined.host);
+        let host = host.map_or(0, |host| u32::from_le_bytes(host.bytes()));
         match transactions.get(&entry.key) {
-            Some(claimed) => claimed.answer(state, minute),
+            Some(claimed) => claimed.answer(state, minute, host),
             None => {
-                transactions
-                    .insert(entry.key, Transaction::answered(entry.fingerprint, state, minute));
+                let answered = Transaction::answered(entry.fingerprint, state, minute, host);
+                transactions.insert(entry.key, answered);
             }
         }
         if let Some(original) = entry.original {
             transactions.get_or_insert_with(original, || {
-                Transaction::answered(Fingerprint(0), sequence << 8 | u64::from(REVERSED), minute)
+                let state = sequence << 8 | u64::from(REVERSED);
+                Transaction::answered(Fingerprint(0), state, minute, 0)
             });
         }
     }
 
-    /// Forgets keys answered before `wall`. Keys in progress stay.
+    /// The record of an answered key, if its change was forwarded: an intent, or an outcome that names one.
+    pub(crate) fn forwarded(&self, key: TransactionKey) -> Option<u64> {
+        let state = self.transactions.pin().get(&key)?.state.load(Ordering::Acquire);
+        (state & FORWARDED != 0).then_some(sequence_of(state))
+    }
+
+    /// Whether a host may have done the change of an answered key.
+    pub(crate) fn done_by_host(&self, key: TransactionKey) -> bool {
+        let approved_or_unknown = matches!(
+            self.transaction(key).as_ref(),
+            Some(Seen::Answered(outcome))
+                if outcome.reason().is_none_or(|reason| reason == Reason::OutcomeUnknown)
+        );
+        approved_or_unknown && self.forwarded(key).is_some()
+    }
+
+    /// Forgets keys answered before `wall`. Keys in progress stay, and keys of open changes: a repeat of such a
+    /// change must not be sent anew.
     pub(crate) fn expire(&self, wall: WallMillis) {
         let before = minute(wall);
-        self.transactions.pin().retain(|_, known| {
-            known.state.load(Ordering::Acquire) == IN_PROGRESS
+        let transactions = self.transactions.pin();
+        transactions.retain(|key, known| {
+            let state = known.state.load(Ordering::Acquire);
+            state == IN_PROGRESS
                 || before <= known.minute.load(Ordering::Relaxed)
+                || self.ledger.is_open(*key)
         });
+        self.ledger.expire(|key| transactions.contains_key(&key));
     }
 
     pub(crate) fn cards_count(&self) -> usize {
@@ -276,12 +311,18 @@ impl crate::card::record::Identities {
 }
 
 impl Transaction {
-    fn answered(fingerprint: Fingerprint, state: u64, minute: u32) -> Self {
-        Self { fingerprint, state: AtomicU64::new(state), minute: AtomicU32::new(minute) }
+    fn answered(fingerprint: Fingerprint, state: u64, minute: u32, host: u32) -> Self {
+        Self {
+            fingerprint,
+            state: AtomicU64::new(state),
+            minute: AtomicU32::new(minute),
+            host: AtomicU32::new(host),
+        }
     }
 
-    fn answer(&self, state: u64, minute: u32) {
+    fn answer(&self, state: u64, minute: u32, host: u32) {
         self.minute.store(minute, Ordering::Relaxed);
+        self.host.store(host, Ordering::Relaxed);
         self.state.store(state, Ordering::Release);
     }
 
@@ -293,12 +334,17 @@ impl Transaction {
         }
         match (state, code) {
             (IN_PROGRESS, _) => Seen::InProgress,
-            (_, 0) => Seen::Answered(Outcome::Approved(Receipt::mint(state >> 8))),
-            (_, code) => Seen::Answered(Outcome::Declined(
-                Reason::from_code(code).unwrap_or(Reason::SystemError).into(),
-            )),
+            (_, 0) => Seen::Answered(Outcome::Approved(Receipt::mint(sequence_of(state)))),
+            (_, code) => Seen::Answered(Outcome::Declined(Declined {
+                reason: Reason::from_code(code).unwrap_or(Reason::SystemError),
+                host: HostCode::from_bytes(self.host.load(Ordering::Relaxed).to_le_bytes()),
+            })),
         }
     }
+}
+
+fn sequence_of(state: u64) -> u64 {
+    (state & !FORWARDED) >> 8
 }
 
 fn minute(wall: WallMillis) -> u32 {
@@ -314,38 +360,6 @@ pub(crate) enum Late {
     InProgress,
     /// It never came, and is refused from now on.
     Refused,
-}
-
-/// The right to commit one key. Dropping it frees the key.
-pub struct Claim {
-    key: TransactionKey,
-    /// `None` once settled.
-    index: Option<Arc<Index>>,
-}
-
-impl Claim {
-    pub(crate) fn key(&self) -> TransactionKey {
-        self.key
-    }
-
-    /// The key is answered, or its outcome is unknown: dropping no longer frees it.
-    pub(crate) fn settle(mut self) {
-        self.index = None;
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        if let Some(index) = &self.index {
-            index.transactions.pin().remove(&self.key);
-        }
-    }
-}
-
-impl fmt::Debug for Claim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Claim({})", self.key.text())
-    }
 }
 
 /// Takes the first eight bytes of a keyed hash as they are: nobody outside can choose them.

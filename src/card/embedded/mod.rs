@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! claim ──► index (key in progress)
+//! intend ─► queue ─► committer: as below ─► ledger (open until its end is known) ─► another claim
 //! commit ─► queue ─► committer: version check, audit chain, write, ONE sync ─► index ─► receipt
 //!                                                   journal ─► chores: fold into card rows, trim, expire
 //! ```
@@ -22,6 +23,7 @@ use crate::card::{
     CardKey, CardRecord, Commit, CommitRefused, Entry, Fingerprint, Note, Receipt, Seen,
     Settlement, Store, StoreError, Unsettled,
 };
+use crate::domain::clock::WallMillis;
 use crate::domain::forward::{Forwarded, Stan};
 use crate::domain::pan::PanHash;
 use crate::domain::request::TransactionKey;
@@ -31,18 +33,21 @@ use crate::limits::COMMIT_QUEUE_MAX;
 mod bulk;
 mod checkpoint;
 mod chores;
+mod claim;
 mod codec;
 mod committer;
 mod index;
 mod journal;
+mod ledger;
 mod open;
 #[cfg(test)]
 pub(crate) mod tests;
+mod work;
 
 pub use bulk::{Bulk, BulkError};
 pub use checkpoint::TablesError;
+pub use claim::Claim;
 pub use codec::CodecError;
-pub use index::Claim;
 pub use journal::JournalError;
 pub use open::{OpenError, StoreOptions};
 
@@ -51,10 +56,12 @@ pub(crate) use codec::{decode_record, split_mac};
 
 use checkpoint::Tables;
 use chores::Chores;
-use committer::{Committer, Shared, Work, poisoned};
+use codec::Body;
+use committer::{Committer, Shared};
 use index::Index;
 use journal::{FjallJournal, Journal};
 use open::Opened;
+use work::{Told, Work, poisoned};
 
 /// The handle. Dropping it stops its threads as a crash would, losing nothing; [`EmbeddedStore::close`] also folds,
 /// so that the next start is quick.
@@ -70,6 +77,8 @@ pub struct EmbeddedStore {
     queue: Option<mpsc::Sender<Work>>,
     committer: Option<JoinHandle<()>>,
     chores: Option<Chores>,
+    /// Of the newest intent when the store was opened.
+    last_stan: Option<Stan>,
     /// Last: the directory is free when everything else is gone.
     _lock: File,
 }
@@ -87,6 +96,10 @@ pub struct StoreStatus {
     pub last_sequence: u64,
     /// Number of the newest record folded into the card rows.
     pub checkpoint: u64,
+    /// Forwarded changes whose outcome is unknown, or whose caller took them back. Those in flight are not counted.
+    pub unsettled: usize,
+    /// When the oldest of them was asked for.
+    pub unsettled_since: Option<WallMillis>,
     /// Why the store refuses work, if it does.
     pub poisoned: Option<String>,
 }
@@ -110,7 +123,7 @@ impl EmbeddedStore {
         options: StoreOptions,
         wrap: impl FnOnce(FjallJournal) -> Arc<dyn Journal>,
     ) -> Result<Self, OpenError> {
-        let Opened { lock, tables, journal, index, checkpoint, last, head } =
+        let Opened { lock, tables, journal, index, checkpoint, last, head, stan } =
             open::open(dir, &*vault, &options, wrap)?;
         let tables = Arc::new(tables);
         let shared = Arc::new(Shared::default());
@@ -140,6 +153,7 @@ impl EmbeddedStore {
             queue: Some(queue),
             committer: Some(committer),
             chores: None,
+            last_stan: stan,
             _lock: lock,
         };
         store.note_interrupted_bulk()?;
@@ -159,8 +173,22 @@ impl EmbeddedStore {
             queue_depth: self.queue.as_ref().map_or(0, |q| q.max_capacity() - q.capacity()),
             last_sequence: self.shared.durable.load(Ordering::Acquire),
             checkpoint: self.shared.checkpoint.load(Ordering::Acquire),
+            unsettled: self.unsettled_count(),
+            unsettled_since: self.index.ledger.unsettled_since(),
             poisoned: self.shared.why().map(str::to_owned),
         }
+    }
+
+    /// How many forwarded changes wait for their reversal.
+    #[must_use]
+    pub fn unsettled_count(&self) -> usize {
+        self.index.ledger.unsettled_count()
+    }
+
+    /// As [`Store::unsettled`], for operators: a store that refuses work lists them, too.
+    #[must_use]
+    pub fn list_unsettled(&self, limit: usize) -> Vec<Arc<Unsettled>> {
+        self.index.ledger.oldest(limit)
     }
 
     /// Whether the store takes work.
@@ -267,58 +295,128 @@ impl Store for EmbeddedStore {
         if self.shared.poisoned() {
             return Err(poisoned());
         }
-        let Some(queue) = &self.queue else { return Err(poisoned()) };
         let (answer, wait) = oneshot::channel();
         let card = commit.card.map(|mut card| {
             card.version = card.version.wrapping_add(1);
             Arc::new(card)
         });
-        let work = Work::Change { claim, entry: commit.entry, card, answer };
-        // A refused work drops its claim, which frees the key.
-        queue.try_send(work).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => {
-                CommitRefused { error: StoreError::Full, claim: None }
-            }
-            mpsc::error::TrySendError::Closed(_) => poisoned(),
-        })?;
+        let is_outcome = claim.intent().is_some();
+        let Commit { entry, reopens, .. } = commit;
+        let work = Work::Change { claim, entry, card, reopens, answer };
+        if is_outcome {
+            // What a host has done is never shed: it waits for a place. Open changes are bounded, so those who wait
+            // are, too. Who stops waiting leaves the change unsettled.
+            let queue = self.queue.as_ref().ok_or_else(poisoned)?;
+            queue.send(work).await.map_err(|_| poisoned())?;
+        } else {
+            self.queue(work).map_err(|error| CommitRefused { error, claim: None })?;
+        }
         wait.await.unwrap_or_else(|_| Err(poisoned()))
     }
 
     async fn intend(
         &self,
-        claim: Claim,
-        _entry: Entry,
-        _forwarded: Forwarded,
+        mut claim: Claim,
+        entry: Entry,
+        forwarded: Forwarded,
     ) -> Result<Claim, CommitRefused<Claim>> {
-        drop(claim);
-        Err(CommitRefused { error: StoreError::Unavailable, claim: None })
+        let refused = |error| CommitRefused { error, claim: None };
+        self.health().map_err(refused)?;
+        if !claim.book() {
+            return Err(refused(StoreError::Full));
+        }
+        let (answer, wait) = oneshot::channel();
+        // The committer numbers it.
+        let change = Arc::new(Unsettled { sequence: 0, entry, forwarded });
+        self.queue(Work::Intent { claim, change, answer }).map_err(refused)?;
+        wait.await.unwrap_or_else(|_| Err(poisoned()))
     }
 
     async fn forwarded(
         &self,
-        _key: TransactionKey,
-        _card: Option<PanHash>,
+        key: TransactionKey,
+        card: Option<PanHash>,
     ) -> Result<Option<Arc<Unsettled>>, StoreError> {
-        Ok(None)
+        let ledger = &self.index.ledger;
+        if let Some(change) = ledger.open(key) {
+            return Ok(Some(change));
+        }
+        if let Some(sequence) = self.index.forwarded(key)
+            && let Some(change) = self.intent_at(sequence)?
+        {
+            return Ok(Some(change));
+        }
+        let Some((newest, sequence)) = ledger.newest(key, card) else { return Ok(None) };
+        let found = match ledger.open(newest) {
+            Some(change) => Some(change),
+            None => self.intent_at(sequence)?,
+        };
+        // The map knows eight bytes of the hash.
+        Ok(found.filter(|change| change.entry.pan_hash == card))
     }
 
-    async fn unsettled(&self, _limit: usize) -> Result<Vec<Arc<Unsettled>>, StoreError> {
-        Ok(Vec::new())
+    async fn unsettled(&self, limit: usize) -> Result<Vec<Arc<Unsettled>>, StoreError> {
+        // A poisoned store cannot note that one is settled: reversing it again and again would help nobody.
+        self.health()?;
+        Ok(self.index.ledger.oldest(limit))
+    }
+
+    async fn awaits_reversal(&self, card: PanHash) -> Result<bool, StoreError> {
+        Ok(self.index.ledger.awaits_reversal(card))
     }
 
     async fn settle(
         &self,
-        _key: TransactionKey,
-        _settlement: Settlement,
+        key: TransactionKey,
+        settlement: Settlement,
     ) -> Result<Receipt, StoreError> {
-        Err(StoreError::Conflict)
+        self.told(|answer| Work::Settle { key, settlement, answer }).await
     }
 
-    async fn note(&self, _note: Note) -> Result<Receipt, StoreError> {
-        Err(StoreError::Unavailable)
+    async fn note(&self, note: Note) -> Result<Receipt, StoreError> {
+        self.told(|answer| Work::Note { note, answer }).await
     }
 
     fn last_stan(&self) -> Option<Stan> {
-        None
+        self.last_stan
+    }
+}
+
+impl EmbeddedStore {
+    /// Hands work to the committer, if there is room. Work that is refused drops its claim, which frees the key.
+    fn queue(&self, work: Work) -> Result<(), StoreError> {
+        let queue = self.queue.as_ref().ok_or(StoreError::Poisoned)?;
+        queue.try_send(work).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => StoreError::Full,
+            mpsc::error::TrySendError::Closed(_) => StoreError::Poisoned,
+        })
+    }
+
+    async fn told(
+        &self,
+        work: impl FnOnce(oneshot::Sender<Told>) -> Work,
+    ) -> Result<Receipt, StoreError> {
+        self.health()?;
+        let (answer, wait) = oneshot::channel();
+        self.queue(work(answer))?;
+        wait.await.unwrap_or(Err(StoreError::Poisoned))
+    }
+
+    /// The intent that a record is, or names. Reads the journal.
+    fn intent_at(&self, sequence: u64) -> Result<Option<Arc<Unsettled>>, StoreError> {
+        let read = |sequence| {
+            checkpoint::read(&*self.journal, sequence).map_err(|error| {
+                tracing::error!(%error, sequence, "a forwarded change cannot be read back");
+                StoreError::Unavailable
+            })
+        };
+        let mut body = read(sequence)?.map(|record| record.body);
+        if let Some(Body::Change { intent: Some(intent), .. }) = body {
+            body = read(intent)?.map(|record| record.body);
+        }
+        match body {
+            Some(Body::Intent(change)) => Ok(Some(Arc::from(change))),
+            _ => Ok(None),
+        }
     }
 }

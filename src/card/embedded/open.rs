@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! DIR/pinion.lock   locked while a process has the store; holds its process id
-//! DIR/cards/        fjall: `cards` (rows up to the checkpoint), `meta` (format, keys, checkpoint, anchor)
+//! DIR/cards/        fjall: `cards` (rows up to the checkpoint), `open` (forwarded changes that were open there),
+//!                   `meta` (format, keys, checkpoint, anchor, trace number)
 //! DIR/journal/      fjall: `journal` (every record by its number)
 //! ```
 //!
@@ -19,13 +20,17 @@ use crate::card::embedded::checkpoint::{Tables, TablesError, first_since, record
 use crate::card::embedded::codec::{self, Body, MAC_BYTES};
 use crate::card::embedded::index::Index;
 use crate::card::embedded::journal::{FjallJournal, Journal, JournalError};
+use crate::card::embedded::ledger::{Fate, Ledger, end_of_flight};
+use crate::card::{Entry, Unsettled};
 use crate::domain::clock::{Clock, WallMillis};
+use crate::domain::forward::Stan;
 use crate::domain::pan::{Pan, SealedPan};
 use crate::domain::vault::{Vault, VaultError};
-use crate::limits::TRANSACTION_KEYS_MAX;
+use crate::limits::{TRANSACTION_KEYS_MAX, UNSETTLED_MAX};
 
-/// Version of the directory this program writes.
-const FORMAT: u32 = 1;
+/// Version of the directory this program writes. 1 had no forwarded changes: it is read, and marked as 2, since a
+/// program that knows only 1 would forget the open ones.
+const FORMAT: u32 = 2;
 /// A number no issuer has: hashed and sealed to tell whether the keys are the ones of the beginning.
 const PROBE: &[u8] = b"0000000000000";
 
@@ -38,6 +43,9 @@ pub struct StoreOptions {
     pub transaction_retention: Duration,
     /// Most transaction keys kept; then [`crate::card::StoreError::Full`].
     pub transaction_keys_max: usize,
+    /// Most forwarded changes that may be without a known end, those in flight included; then
+    /// [`crate::card::StoreError::Full`].
+    pub unsettled_max: usize,
     /// Days the journal is kept, 0 for ever. The default of 400 covers the twelve months that PCI DSS 10.5.1 asks
     /// for audit records, and a month to notice.
     pub journal_retention_days: u32,
@@ -54,6 +62,7 @@ impl StoreOptions {
             clock,
             transaction_retention: Duration::from_hours(24),
             transaction_keys_max: TRANSACTION_KEYS_MAX,
+            unsettled_max: UNSETTLED_MAX,
             journal_retention_days: 400,
             fold_after_records: 1_000_000,
         }
@@ -80,6 +89,7 @@ impl std::fmt::Debug for StoreOptions {
         f.debug_struct("StoreOptions")
             .field("transaction_retention", &self.transaction_retention)
             .field("transaction_keys_max", &self.transaction_keys_max)
+            .field("unsettled_max", &self.unsettled_max)
             .field("journal_retention_days", &self.journal_retention_days)
             .field("fold_after_records", &self.fold_after_records)
             .finish_non_exhaustive()
@@ -165,6 +175,8 @@ pub(crate) struct Opened {
     pub(crate) last: u64,
     /// MAC of the last record.
     pub(crate) head: [u8; MAC_BYTES],
+    /// Trace number of the newest intent.
+    pub(crate) stan: Option<Stan>,
 }
 
 /// Opens `dir`, making it if it is not there. `wrap` may put another journal around ours.
@@ -191,7 +203,11 @@ pub(crate) fn open(
         );
         return Err(OpenError::Damaged { dir: dir.to_owned(), why });
     }
-    let index = Arc::new(Index::new(tables.rows(), options.transaction_keys_max));
+    let index = Arc::new(Index::new(
+        tables.rows(),
+        options.transaction_keys_max,
+        Ledger::new(options.unsettled_max),
+    ));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     tables.load(&index, threads).map_err(failed)?;
     let since = options.transactions_since(options.clock.wall());
@@ -199,7 +215,10 @@ pub(crate) fn open(
     let slack = before(since, options.transaction_retention / 8);
     let from = first_since(&*journal, anchor.sequence + 1, last, slack).map_err(failed)?;
     let from = from.min(checkpoint + 1);
-    let mut replay = Replay { index: &index, checkpoint, since, next: from, head: anchor.mac };
+    let stan = tables.stan().map_err(failed)?;
+    let mut replay =
+        Replay { index: &index, checkpoint, since, next: from, head: anchor.mac, stan };
+    tables.each_open(|change| replay.open(&Arc::new(change))).map_err(failed)?;
     if anchor.sequence < last {
         replay.run(&*journal, last).map_err(failed)?;
     }
@@ -208,8 +227,8 @@ pub(crate) fn open(
             format!("journal record {} is missing: restore the directory from a copy", replay.next);
         return Err(OpenError::Damaged { dir: dir.to_owned(), why });
     }
-    let head = replay.head;
-    Ok(Opened { lock, tables, journal, index, checkpoint, last, head })
+    let (head, stan) = (replay.head, replay.stan);
+    Ok(Opened { lock, tables, journal, index, checkpoint, last, head, stan })
 }
 
 /// Puts the journal's tail on top of the rows.
@@ -219,6 +238,7 @@ struct Replay<'a> {
     since: WallMillis,
     next: u64,
     head: [u8; MAC_BYTES],
+    stan: Option<Stan>,
 }
 
 impl Replay<'_> {
@@ -245,14 +265,72 @@ impl Replay<'_> {
 
     fn take(&mut self, record: codec::Record) {
         self.head = record.mac;
-        let Body::Change { entry, card } = record.body else { return };
-        if self.since <= entry.at {
-            self.index.answer(record.sequence, &entry);
+        let sequence = record.sequence;
+        // What is older is in the rows: cards, and which changes were open.
+        let is_tail = self.checkpoint < sequence;
+        match record.body {
+            Body::Change { entry, intent, reopens, card } => {
+                // First, since the entry names the change as an original, which would be refused as late.
+                if let Some(change) = reopens
+                    && is_tail
+                {
+                    self.open(&Arc::from(change));
+                }
+                self.take_answer(sequence, &entry, intent);
+                if let Some(card) = card
+                    && is_tail
+                {
+                    self.index.put(Arc::new(card));
+                }
+            }
+            Body::Intent(change) => {
+                let change: Arc<Unsettled> = Arc::from(change);
+                if is_tail {
+                    self.stan = Some(change.forwarded.stan);
+                    self.open(&change);
+                } else if self.since <= change.entry.at
+                    || self.index.ledger.is_open(change.entry.key)
+                {
+                    self.index.answer(sequence, &change.entry, true);
+                    self.index.ledger.remember(&change);
+                }
+            }
+            Body::Settled { key, .. } => {
+                if is_tail && let Some(change) = self.index.ledger.open(key) {
+                    self.index.ledger.close(&change);
+                }
+            }
+            Body::Bulk(_) | Body::Note(_) => {}
         }
-        if let Some(card) = card
-            && self.checkpoint < record.sequence
-        {
-            self.index.put(Arc::new(card));
+    }
+
+    /// Opens a change: nothing is in flight any more, so it is unsettled until a later record says otherwise. Its key answers that the outcome is unknown unless it has an answer, however old it is.
+    fn open(&self, change: &Arc<Unsettled>) {
+        let (index, key) = (self.index, change.entry.key);
+        if index.transaction(key).is_none() {
+            index.answer(change.sequence, &change.entry, true);
+        }
+        index.ledger.remember(change);
+        index.ledger.reopen(change);
+    }
+
+    fn take_answer(&self, sequence: u64, entry: &Entry, intent: Option<u64>) {
+        let open = self.index.ledger.open(entry.key);
+        match (intent, open) {
+            (None, _) if self.since <= entry.at => self.index.answer(sequence, entry, false),
+            (Some(intent), Some(change)) if change.sequence == intent => {
+                if self.checkpoint < sequence {
+                    end_of_flight(self.index, sequence, entry, &change);
+                } else {
+                    // Open in the rows: unknown, or reopened since.
+                    self.index.answer(sequence, entry, true);
+                }
+            }
+            (Some(_), _) if self.since <= entry.at => match Fate::of(entry) {
+                Fate::NotSent => self.index.free(entry.key),
+                Fate::Settled | Fate::Unknown => self.index.answer(sequence, entry, true),
+            },
+            _ => {}
         }
     }
 }
@@ -268,13 +346,16 @@ fn check_format_and_keys(dir: &Path, tables: &Tables, vault: &dyn Vault) -> Resu
             tables.begin(FORMAT, &proof).map_err(failed)
         }
         Some(found) if FORMAT < found => Err(OpenError::Newer { dir: dir.to_owned(), found }),
-        Some(_) => {
+        Some(found) => {
             let stored = tables.vault().map_err(failed)?.unwrap_or_default();
             let same =
                 stored.split_last_chunk::<{ SealedPan::BYTES }>().is_some_and(|(keyed, sealed)| {
                     keyed == proof && vault.open_pan(&SealedPan(*sealed)).is_ok_and(|p| p == pan)
                 });
-            if same { Ok(()) } else { Err(OpenError::OtherKeys { dir: dir.to_owned() }) }
+            if !same {
+                return Err(OpenError::OtherKeys { dir: dir.to_owned() });
+            }
+            if found < FORMAT { tables.set_format(FORMAT).map_err(failed) } else { Ok(()) }
         }
     }
 }

@@ -19,7 +19,10 @@ use crate::domain::pin::Reference;
 use crate::domain::request::{IdentityKind, LinkId, Operation, Trace};
 use crate::domain::vault::VaultError;
 
+mod crowd;
 mod faults;
+mod forwarded;
+mod forwarded_faults;
 
 const HOUR: u64 = 3_600_000;
 /// 2026-11-22, in milliseconds.

@@ -1,7 +1,8 @@
-//! The demo world as parts of a node: its keys in the HSM, its cards in the store, its ports shifted.
+//! The demo world as parts of a node: its keys in a key file, its cards in the store, its ports shifted.
 //!
 //! `pinion demo` and the tests that start one share it. **Never here:** the tour (`tour`).
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,10 +17,15 @@ use crate::domain::pin::Reference;
 use crate::domain::vault::Vault;
 use crate::hsm::Hsm;
 use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
-use crate::hsm::lmk::Lmk;
+use crate::hsm::keyfile::KeyFile;
+use crate::hsm::lmk::{Lmk, Use};
 use crate::hsm::soft::SoftHsm;
 use crate::ops::config::Config;
+use crate::sim::postilion;
 use crate::sim::world::{World, WorldCard};
+
+/// Where the simulated nodes tell what they believe, and are told what to do wrong.
+pub(crate) const NODES_ADMIN: u16 = 8590;
 
 /// The demo's configuration file, the one in `deploy/demo/`.
 const CONFIGURATION: &str = include_str!("../../../deploy/demo/pinion.toml");
@@ -36,19 +42,69 @@ pub(crate) fn configuration(port_base: u16, data: &Path) -> Result<Config, Failu
         link.listen.set_port(shift(link.listen.port())?);
     }
     config.admin.listen.set_port(shift(config.admin.listen.port())?);
+    for node in config.postilion.iter_mut().flat_map(|postilion| &mut postilion.nodes) {
+        node.address.port = shift(node.address.port)?;
+    }
     config.store.directory = data.join("store");
+    config.hsm.keys = data.join("keys.toml");
+    config.hsm.lmk = data.join("lmk.key");
     Ok(config)
 }
 
-/// A software HSM with the world's keys under the published LMK.
-pub(crate) fn hsm(world: &World, clock: SystemClock) -> anyhow::Result<Arc<SoftHsm>> {
-    let keys = world.keys.iter().map(|(name, key)| {
+/// Opens the key file; where there is none, one with the world's keys under the published LMK is written first.
+///
+/// A key that a partner changed is so kept from one run to the next, as the store keeps changed PINs.
+pub(crate) fn hsm(
+    config: &Config,
+    world: &World,
+    clock: SystemClock,
+) -> Result<Arc<SoftHsm>, Failure> {
+    let lmk = Lmk::demo();
+    let written = write_keys(config, world, &lmk);
+    written.with_context(|| format!("the demo's keys in {}", config.hsm.keys.display()))?;
+    boot::open_hsm(config, clock)
+}
+
+fn write_keys(config: &Config, world: &World, lmk: &Lmk) -> anyhow::Result<()> {
+    if let Some(directory) = config.hsm.keys.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    if !config.hsm.lmk.exists() {
+        lmk.create_file(&config.hsm.lmk)?;
+    }
+    if config.hsm.keys.exists() {
+        return Ok(());
+    }
+    let mut file = KeyFile::empty();
+    // The vault's keys are the LMK's, as in every earlier demo: its data stays readable.
+    for ((key_type, name), purpose) in
+        KeyType::DATA.into_iter().zip([Use::PanHash, Use::PanSeal, Use::Audit])
+    {
+        let bytes = zeroize::Zeroizing::new(lmk.derive(purpose).to_vec());
+        let algorithm = key_type.algorithms().first().copied().unwrap_or(Algorithm::Hmac);
+        file.add(ClearKey::new(name, key_type, algorithm, bytes, TestKeys::Allowed)?)?;
+    }
+    for (name, key) in &world.keys {
         let key_type = key.key_type.parse::<KeyType>().map_err(|why| anyhow!("{name}: {why}"))?;
         let bytes = zeroize::Zeroizing::new(key.clear.expose_bytes().to_vec());
-        Ok(ClearKey::new(name, key_type, Algorithm::Tdes, bytes, TestKeys::Allowed)?)
-    });
-    let keys = keys.collect::<anyhow::Result<Vec<_>>>()?;
-    Ok(Arc::new(SoftHsm::from_clear(keys, &Lmk::demo(), Arc::new(clock))?))
+        file.add(ClearKey::new(name, key_type, Algorithm::Tdes, bytes, TestKeys::Allowed)?)?;
+    }
+    Ok(file.write(&config.hsm.keys, lmk)?)
+}
+
+/// Starts the simulated nodes where the configuration expects them. What they believe is kept in `data`.
+pub(crate) async fn nodes(
+    config: &Config,
+    port_base: u16,
+    data: &Path,
+) -> Result<postilion::Running, Failure> {
+    let nodes = config.postilion.iter().flat_map(|postilion| &postilion.nodes);
+    let listen = nodes.map(|node| (Ipv4Addr::LOCALHOST, node.address.port).into()).collect();
+    let admin = (Ipv4Addr::LOCALHOST, NODES_ADMIN.saturating_add(port_base)).into();
+    let mut options = postilion::Options::new(listen, Some(admin));
+    options.data = Some(data.join("postilion"));
+    let running = postilion::start(options).await.context("the simulated Postilion")?;
+    Ok(running)
 }
 
 /// Opens the store; a new one gets the world's cards.

@@ -1,20 +1,24 @@
 //! The commands of [`Hsm`]: decrypt, check, compare, encrypt.
 //!
-//! Every future is ready at once. A clear PIN lives from one line of a command to its end. What a caller learns is the
-//! trait's business: one error for a block without a PIN, the verdict on the current PIN before anything about the new
-//! one. **Never here:** an allocation, a clock call unless a PIN was wrong.
+//! Every future is ready at once, but that of an exchange of keys. A clear PIN lives from one line of a command to its
+//! end. What a caller learns is the trait's business: one error for a block without a PIN, the verdict on the current
+//! PIN before anything about the new one. **Never here:** an allocation; a clock call unless a PIN was wrong, or a key
+//! has another before it.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 use crate::domain::pan::Account12;
 use crate::domain::pin::{BlockFormat, KeyId, LmkPin, Method, PinRules, Reference, ZonePin};
-use crate::hsm::key::KeyType;
+use crate::hsm::key::{CheckValue, KeyType};
 use crate::hsm::soft::SoftHsm;
 use crate::hsm::soft::lmk_pin::mix;
 use crate::hsm::soft::mac::RetailMac;
-use crate::hsm::soft::table::{Loaded, Schedule};
-use crate::hsm::{Change, ChangeVerdict, Hsm, HsmError, Verdict};
+use crate::hsm::soft::table::{Loaded, Schedule, Table};
+use crate::hsm::{Change, ChangeVerdict, Hsm, HsmError, ImportRefused, Imported, Verdict};
 use crate::pin::block;
 use crate::pin::clear::ClearPin;
 use crate::pin::ibm3624::{self, DecimalizationTable, ValidationData};
@@ -39,67 +43,44 @@ impl From<block::NoPin> for HsmError {
 }
 
 impl SoftHsm {
-    fn loaded(&self, id: KeyId) -> Result<&Loaded, HsmError> {
-        let slot = self.keys.get(usize::from(id.0)).and_then(Option::as_ref);
-        slot.ok_or(HsmError::KeyUnknown)
-    }
-
-    fn of_type(&self, id: KeyId, key_type: KeyType) -> Result<&Loaded, HsmError> {
-        let key = self.loaded(id)?;
-        if key.key_type == key_type { Ok(key) } else { Err(HsmError::KeyUnusable) }
-    }
-
-    /// A PIN verification key. A PVV takes a double-length one only (payShield error 27).
-    fn pvk(&self, id: KeyId, fits: fn(bool) -> bool) -> Result<&Tdes, HsmError> {
-        match &self.of_type(id, KeyType::Pvk)?.schedule {
-            Schedule::Tdes { cipher, double } if fits(*double) => Ok(cipher),
-            _ => Err(HsmError::KeyUnusable),
-        }
-    }
-
-    fn mac_key(&self, id: KeyId) -> Result<&RetailMac, HsmError> {
-        match &self.of_type(id, KeyType::Zak)?.schedule {
-            Schedule::Mac(key) => Ok(key),
-            _ => Err(HsmError::KeyUnusable),
-        }
-    }
-
-    /// Decrypts a zone block. Format 4 goes with AES, the others with triple DES.
-    fn open_block(&self, pin: &ZonePin, account: &Account12) -> Result<ClearPin, HsmError> {
-        use BlockFormat::{Iso0, Iso1, Iso3, Iso4};
-        let key = self.of_type(pin.key(), KeyType::Zpk)?;
-        match (&key.schedule, pin.format()) {
-            (Schedule::Tdes { cipher, .. }, Iso0 | Iso1 | Iso3) => {
-                let mut clear = Zeroizing::new(first(pin.block())?);
-                cipher.decrypt(&mut clear);
-                Ok(match pin.format() {
-                    Iso1 => block::decode_1(&clear),
-                    Iso3 => block::decode_3(&clear, account),
-                    Iso0 | Iso4 => block::decode_0(&clear, account),
-                }?)
+    /// Decrypts a zone block, in a grace period under either key.
+    ///
+    /// Both are always tried then. A block of a format that is not bound to an account opens under a wrong key once in
+    /// six hundred times: one that opens under both is refused, because nobody can say which PIN was meant.
+    fn open_block(
+        &self,
+        keys: &Table,
+        pin: &ZonePin,
+        account: &Account12,
+    ) -> Result<ClearPin, HsmError> {
+        let slot = keys.of_type(pin.key(), KeyType::Zpk)?;
+        let newest = open_under(&slot.newest, pin, account);
+        let Some(previous) = slot.previous(|| self.throttle.clock().wall()) else { return newest };
+        //= spec/pin-change.md#10.4
+        //# For the grace period after an exchange a PIN block under the old key MUST be accepted
+        //# like one under the new key, over a restart too, and never after it.
+        match (newest, open_under(&previous.key, pin, account)) {
+            (Ok(pin), Err(_)) => {
+                previous.prove_newest();
+                Ok(pin)
             }
-            (Schedule::Aes(cipher), Iso4) => {
-                let mut clear = Zeroizing::new(first(pin.block())?);
-                cipher.decrypt(&mut clear);
-                mix(&mut clear, account);
-                cipher.decrypt(&mut clear);
-                Ok(block::read_pin_field_4(&clear)?)
-            }
-            _ => Err(HsmError::KeyUnusable),
+            (Err(HsmError::NoPinInBlock), Ok(pin)) => Ok(pin),
+            (Ok(_), Ok(_)) => Err(HsmError::NoPinInBlock),
+            (Err(error), _) => Err(error),
         }
     }
 
-    /// Encrypts a zone block.
+    /// Encrypts a zone block, under the newest key: whoever sent it or confirmed it has it.
     pub(super) fn make_block(
         &self,
+        keys: &Table,
         pin: &ClearPin,
         account: &Account12,
         id: KeyId,
         format: BlockFormat,
     ) -> Result<ZonePin, HsmError> {
         use BlockFormat::{Iso0, Iso1, Iso3, Iso4};
-        let key = self.of_type(id, KeyType::Zpk)?;
-        let made = match (&key.schedule, format) {
+        let made = match (&keys.of_type(id, KeyType::Zpk)?.newest.schedule, format) {
             (Schedule::Tdes { cipher, .. }, Iso0 | Iso1 | Iso3) => {
                 let mut clear = match format {
                     Iso1 => block::encode_1(pin, self.random.next_8()),
@@ -130,66 +111,10 @@ impl SoftHsm {
         self.pins.seal(pin, account, random)
     }
 
-    /// The reference of a PIN that stands under the LMK as `sealed`.
-    fn reference(
-        &self,
-        pin: &ClearPin,
-        sealed: &LmkPin,
-        account: &Account12,
-        method: &Method,
-    ) -> Result<Reference, HsmError> {
-        Ok(match method {
-            Method::LmkPin => Reference::Lmk(*sealed),
-            Method::VisaPvv { pvk, pvki } => Reference::Pvv(self.pvv(*pvk, *pvki, account, pin)?),
-            Method::Ibm3624 { .. } => Reference::Offset {
-                digits: self.offset(method, account, pin)?,
-                len: pin.digit_count(),
-            },
-        })
-    }
-
-    fn pvv(
-        &self,
-        pvk: KeyId,
-        pvki: u8,
-        account: &Account12,
-        pin: &ClearPin,
-    ) -> Result<[u8; 4], HsmError> {
-        if !pvki.is_ascii_digit() {
-            return Err(HsmError::KeyUnusable);
-        }
-        Ok(pvv::pvv(self.pvk(pvk, |double| double)?, account, pvki - b'0', pin))
-    }
-
-    /// Parameters that cannot work are [`HsmError::KeyUnusable`]; [`SoftHsm::check_method`] says why.
-    fn offset(
-        &self,
-        method: &Method,
-        account: &Account12,
-        pin: &ClearPin,
-    ) -> Result<[u8; 12], HsmError> {
-        let Method::Ibm3624 {
-            pvk,
-            decimalization_table,
-            validation_start,
-            validation_length,
-            validation_pad,
-        } = method
-        else {
-            return Err(HsmError::KeyUnusable);
-        };
-        let cipher = self.pvk(*pvk, |_| true)?;
-        let table =
-            DecimalizationTable::new(decimalization_table).map_err(|_| HsmError::KeyUnusable)?;
-        let data =
-            ValidationData::new(account, *validation_start, *validation_length, *validation_pad)
-                .map_err(|_| HsmError::KeyUnusable)?;
-        Ok(ibm3624::offset(cipher, &table, &data, pin))
-    }
-
     /// Whether `pin` has this reference. A reference of another method is a record gone wrong, not a wrong PIN.
     fn matches(
         &self,
+        keys: &Table,
         pin: &ClearPin,
         account: &Account12,
         method: &Method,
@@ -198,10 +123,10 @@ impl SoftHsm {
         match (method, reference) {
             (_, Reference::None) => Ok(Choice::from(0)),
             (Method::VisaPvv { pvk, pvki }, Reference::Pvv(stored)) => {
-                Ok(self.pvv(*pvk, *pvki, account, pin)?.ct_eq(stored))
+                Ok(pvv(keys, *pvk, *pvki, account, pin)?.ct_eq(stored))
             }
             (Method::Ibm3624 { .. }, Reference::Offset { digits, len }) => {
-                let made = self.offset(method, account, pin)?;
+                let made = offset(keys, method, account, pin)?;
                 Ok(made.ct_eq(digits) & pin.digit_count().ct_eq(len))
             }
             (Method::LmkPin, Reference::Lmk(stored)) => {
@@ -218,6 +143,7 @@ impl SoftHsm {
     /// Decrypts the current PIN and compares it, behind the brake. `None` when it is wrong.
     fn check_current(
         &self,
+        keys: &Table,
         current: &ZonePin,
         account: &Account12,
         method: &Method,
@@ -227,12 +153,107 @@ impl SoftHsm {
         if self.throttle.is_closed(places) {
             return Err(HsmError::Throttled);
         }
-        let pin = self.open_block(current, account)?;
-        if bool::from(self.matches(&pin, account, method, reference)?) {
+        let pin = self.open_block(keys, current, account)?;
+        if bool::from(self.matches(keys, &pin, account, method, reference)?) {
             return Ok(Some(pin));
         }
         self.throttle.count_wrong(places);
         Ok(None)
+    }
+}
+
+/// A PIN verification key. A PVV takes a double-length one only (payShield error 27).
+fn pvk(keys: &Table, id: KeyId, fits: fn(bool) -> bool) -> Result<&Tdes, HsmError> {
+    match &keys.of_type(id, KeyType::Pvk)?.newest.schedule {
+        Schedule::Tdes { cipher, double } if fits(*double) => Ok(cipher),
+        _ => Err(HsmError::KeyUnusable),
+    }
+}
+
+fn mac_key(key: &Loaded) -> Result<&RetailMac, HsmError> {
+    match &key.schedule {
+        Schedule::Mac(key) => Ok(key),
+        _ => Err(HsmError::KeyUnusable),
+    }
+}
+
+/// The reference of a PIN that stands under the LMK as `sealed`.
+fn make_reference(
+    keys: &Table,
+    pin: &ClearPin,
+    sealed: &LmkPin,
+    account: &Account12,
+    method: &Method,
+) -> Result<Reference, HsmError> {
+    Ok(match method {
+        Method::LmkPin => Reference::Lmk(*sealed),
+        Method::VisaPvv { pvk, pvki } => Reference::Pvv(pvv(keys, *pvk, *pvki, account, pin)?),
+        Method::Ibm3624 { .. } => Reference::Offset {
+            digits: offset(keys, method, account, pin)?,
+            len: pin.digit_count(),
+        },
+    })
+}
+
+fn pvv(
+    keys: &Table,
+    id: KeyId,
+    pvki: u8,
+    account: &Account12,
+    pin: &ClearPin,
+) -> Result<[u8; 4], HsmError> {
+    if !pvki.is_ascii_digit() {
+        return Err(HsmError::KeyUnusable);
+    }
+    Ok(pvv::pvv(pvk(keys, id, |double| double)?, account, pvki - b'0', pin))
+}
+
+/// Parameters that cannot work are [`HsmError::KeyUnusable`]; [`SoftHsm::check_method`] says why.
+fn offset(
+    keys: &Table,
+    method: &Method,
+    account: &Account12,
+    pin: &ClearPin,
+) -> Result<[u8; 12], HsmError> {
+    let Method::Ibm3624 {
+        pvk: id,
+        decimalization_table,
+        validation_start,
+        validation_length,
+        validation_pad,
+    } = method
+    else {
+        return Err(HsmError::KeyUnusable);
+    };
+    let cipher = pvk(keys, *id, |_| true)?;
+    let table =
+        DecimalizationTable::new(decimalization_table).map_err(|_| HsmError::KeyUnusable)?;
+    let data = ValidationData::new(account, *validation_start, *validation_length, *validation_pad)
+        .map_err(|_| HsmError::KeyUnusable)?;
+    Ok(ibm3624::offset(cipher, &table, &data, pin))
+}
+
+/// Decrypts a zone block under one key. Format 4 goes with AES, the others with triple DES.
+fn open_under(key: &Loaded, pin: &ZonePin, account: &Account12) -> Result<ClearPin, HsmError> {
+    use BlockFormat::{Iso0, Iso1, Iso3, Iso4};
+    match (&key.schedule, pin.format()) {
+        (Schedule::Tdes { cipher, .. }, Iso0 | Iso1 | Iso3) => {
+            let mut clear = Zeroizing::new(first(pin.block())?);
+            cipher.decrypt(&mut clear);
+            Ok(match pin.format() {
+                Iso1 => block::decode_1(&clear),
+                Iso3 => block::decode_3(&clear, account),
+                Iso0 | Iso4 => block::decode_0(&clear, account),
+            }?)
+        }
+        (Schedule::Aes(cipher), Iso4) => {
+            let mut clear = Zeroizing::new(first(pin.block())?);
+            cipher.decrypt(&mut clear);
+            mix(&mut clear, account);
+            cipher.decrypt(&mut clear);
+            Ok(block::read_pin_field_4(&clear)?)
+        }
+        _ => Err(HsmError::KeyUnusable),
     }
 }
 
@@ -243,11 +264,15 @@ fn first<const N: usize>(block: &[u8]) -> Result<[u8; N], HsmError> {
 
 impl Hsm for SoftHsm {
     fn key(&self, name: &str) -> Option<KeyId> {
-        self.ids.get(name).copied().filter(|id| self.loaded(*id).is_ok())
+        self.ring.load().id(name)
+    }
+
+    fn name_of(&self, key: KeyId) -> Option<Arc<str>> {
+        self.ring.load().slot(key).ok().map(|slot| Arc::clone(&slot.newest.name))
     }
 
     async fn to_lmk(&self, pin: &ZonePin, account: &Account12) -> Result<LmkPin, HsmError> {
-        let clear = self.open_block(pin, account)?;
+        let clear = self.open_block(&self.ring.load(), pin, account)?;
         Ok(self.seal_lmk(&clear, account))
     }
 
@@ -258,7 +283,7 @@ impl Hsm for SoftHsm {
         method: &Method,
         reference: &Reference,
     ) -> Result<Verdict, HsmError> {
-        let found = self.check_current(current, account, method, reference)?;
+        let found = self.check_current(&self.ring.load(), current, account, method, reference)?;
         Ok(if found.is_some() { Verdict::Right } else { Verdict::Wrong })
     }
 
@@ -273,19 +298,21 @@ impl Hsm for SoftHsm {
         if !policy::accepts(rules, &pin, None) {
             return Err(HsmError::NewPinUnacceptable);
         }
-        self.reference(&pin, new, account, method)
+        make_reference(&self.ring.load(), &pin, new, account, method)
     }
 
     async fn verify_and_derive(&self, change: &Change<'_>) -> Result<ChangeVerdict, HsmError> {
         let Change { current, new, account, method, reference, rules } = *change;
-        let Some(current) = self.check_current(current, account, method, reference)? else {
+        let keys = self.ring.load();
+        let found = self.check_current(&keys, current, account, method, reference)?;
+        let Some(current) = found else {
             return Ok(ChangeVerdict::Wrong);
         };
         let pin = self.open_lmk(new, account)?;
         if !policy::accepts(rules, &pin, Some(&current)) {
             return Ok(ChangeVerdict::RightButUnacceptable);
         }
-        Ok(ChangeVerdict::Right(self.reference(&pin, new, account, method)?))
+        Ok(ChangeVerdict::Right(make_reference(&keys, &pin, new, account, method)?))
     }
 
     async fn translate(
@@ -298,8 +325,9 @@ impl Hsm for SoftHsm {
         if !may_become(pin.format(), to_format) {
             return Err(HsmError::TranslationForbidden);
         }
-        let clear = self.open_block(pin, account)?;
-        self.make_block(&clear, account, to_key, to_format)
+        let keys = self.ring.load();
+        let clear = self.open_block(&keys, pin, account)?;
+        self.make_block(&keys, &clear, account, to_key, to_format)
     }
 
     async fn encrypt_pin(
@@ -312,7 +340,8 @@ impl Hsm for SoftHsm {
     }
 
     async fn mac(&self, key: KeyId, message: &[u8]) -> Result<[u8; 8], HsmError> {
-        Ok(self.mac_key(key)?.compute(message))
+        let keys = self.ring.load();
+        Ok(mac_key(&keys.of_type(key, KeyType::Zak)?.newest)?.compute(message))
     }
 
     async fn verify_mac(
@@ -321,14 +350,51 @@ impl Hsm for SoftHsm {
         message: &[u8],
         expected: &[u8],
     ) -> Result<Verdict, HsmError> {
-        let mac = self.mac_key(key)?.compute(message);
-        let compared = mac.get(..expected.len()).filter(|leftmost| leftmost.len() >= 4);
-        let right = compared.is_some_and(|leftmost| bool::from(leftmost.ct_eq(expected)));
+        let keys = self.ring.load();
+        let slot = keys.of_type(key, KeyType::Zak)?;
+        let is_right = |key: &Loaded| {
+            let mac = mac_key(key)?.compute(message);
+            let compared = mac.get(..expected.len()).filter(|leftmost| leftmost.len() >= 4);
+            let same = |leftmost: &[u8]| bool::from(leftmost.ct_eq(expected));
+            Ok::<_, HsmError>(compared.is_some_and(same))
+        };
+        let mut right = is_right(&slot.newest)?;
+        if let Some(previous) = slot.previous(|| self.throttle.clock().wall()) {
+            if right {
+                previous.prove_newest();
+            }
+            right |= is_right(&previous.key)?;
+        }
         Ok(if right { Verdict::Right } else { Verdict::Wrong })
     }
 
-    async fn check_value(&self, key: KeyId) -> Result<[u8; 3], HsmError> {
-        Ok(self.loaded(key)?.check_value)
+    async fn check_value(&self, key: KeyId) -> Result<CheckValue, HsmError> {
+        Ok(self.ring.load().slot(key)?.newest.check_value)
+    }
+
+    /// Files are read, written and synced, so it runs in a thread for such work where there is one. It goes on to its
+    /// end there when the caller stops waiting: the file and the table never part.
+    async fn import_key(
+        &self,
+        key: KeyId,
+        zmk: KeyId,
+        wrapped: &[u8],
+        stated: Option<CheckValue>,
+        grace: Duration,
+    ) -> Result<Imported, ImportRefused> {
+        let exchange = self.exchange(key, zmk, wrapped, stated, grace);
+        let ring = Arc::clone(&self.ring);
+        let entered = ring.enter()?;
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => runtime
+                .spawn_blocking(move || {
+                    let _entered = entered;
+                    ring.exchange(&exchange)
+                })
+                .await
+                .unwrap_or(Err(ImportRefused::Unavailable)),
+            Err(_) => ring.exchange(&exchange),
+        }
     }
 
     async fn diagnose(&self) -> Result<(), HsmError> {

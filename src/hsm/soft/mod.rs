@@ -2,30 +2,31 @@
 //!
 //! It keeps the habits of a device: key usage, parity, the format rules of PCI PIN 3-3, the decimalization-table check,
 //! a brake on guessing, comparisons in constant time, wiping. It is not certified and cannot be: its keys live in
-//! ordinary memory. The table of keys never changes; [`SoftHsm::reload`] makes a new module with the same key ids.
-//! **Never here:** an allocation or a key set-up inside a command. Where next: `commands` for [`crate::hsm::Hsm`],
-//! `vault` for [`crate::domain::vault::Vault`].
+//! ordinary memory. Zone keys change in place, by [`SoftHsm::reload`] and by an exchange; the local master key and the
+//! keys of the vault never do. **Never here:** an allocation or a key set-up inside a command. Where next: `commands`
+//! for [`crate::hsm::Hsm`], `ring` for the table of keys, `vault` for [`crate::domain::vault::Vault`].
 
-use std::collections::HashMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use hmac::{Hmac, KeyInit, Mac};
 use zeroize::Zeroizing;
 
-use crate::domain::clock::Clock;
+use crate::domain::clock::{Clock, WallMillis};
 use crate::domain::pin::{KeyId, Method};
-use crate::hsm::exchange::{ExchangeError, unwrap};
 use crate::hsm::key::{CheckValue, ClearKey, KeyType, TestKeys};
 use crate::hsm::keyfile::{KeyFile, KeyFileError};
 use crate::hsm::lmk::{Lmk, Use};
-use crate::limits;
+use crate::hsm::{ImportRefused, Imported};
 use crate::pin::ibm3624::{DecimalizationTable, Ibm3624Error};
 
 mod commands;
 mod fill;
 mod lmk_pin;
 mod mac;
+mod ring;
 mod table;
 mod throttle;
 mod vault;
@@ -37,41 +38,61 @@ pub use throttle::ThrottleLimit;
 
 use fill::Fill;
 use lmk_pin::PinSeal;
-use table::{Loaded, Schedule};
+use ring::{Exchange, Files, Keyring};
+use table::{Schedule, Table};
 use throttle::Throttle;
 use vault::DataKeys;
 
 /// A module with its keys loaded.
 pub struct SoftHsm {
-    // The index is the key's id. A key that a reload did not find any more leaves a hole.
-    keys: Vec<Option<Loaded>>,
-    ids: HashMap<Box<str>, KeyId>,
+    // Shared, because an exchange works on it in a thread of its own.
+    ring: Arc<Keyring>,
     pins: PinSeal,
     data: DataKeys,
     random: Fill,
     throttle: Arc<Throttle>,
-    files: Option<Files>,
+    // Names what a running module cannot change: its LMK and the keys of its vault.
+    foundation: [u8; 32],
 }
 
-/// Where a module was opened from.
-#[derive(Clone)]
-struct Files {
-    keys: PathBuf,
-    lmk: PathBuf,
-    test_keys: TestKeys,
+/// Files that were read again and are not in force yet.
+pub struct Reread {
+    module: SoftHsm,
+    before: Arc<Table>,
+}
+
+impl Reread {
+    /// The module as it would be: for checks against the new keys.
+    #[must_use]
+    pub fn module(&self) -> &SoftHsm {
+        &self.module
+    }
 }
 
 /// A key as `status` pages and the command line show it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyInfo<'a> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyInfo {
     /// Its id.
     pub id: KeyId,
     /// Its name.
-    pub name: &'a str,
+    pub name: Arc<str>,
     /// What it is for.
     pub key_type: KeyType,
     /// Its check value.
     pub check_value: CheckValue,
+    /// The key before it, in a grace period.
+    pub previous: Option<PreviousInfo>,
+}
+
+/// A key that is still accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PreviousInfo {
+    /// Its check value.
+    pub check_value: CheckValue,
+    /// End of the grace period.
+    pub until: WallMillis,
+    /// Whether nothing came under the newer key yet.
+    pub newer_unused: bool,
 }
 
 /// Why a product's PIN method cannot work with these keys.
@@ -95,26 +116,6 @@ pub enum MethodError {
     Pvki,
 }
 
-/// Why a zone key was not exchanged.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RekeyError {
-    /// The wrapped key.
-    #[error(transparent)]
-    Exchange(#[from] ExchangeError),
-    /// The key file.
-    #[error(transparent)]
-    File(#[from] KeyFileError),
-    /// Only zone keys change hands this way.
-    #[error("key {name} is a {key_type}: a partner changes a ZPK or a ZAK, nothing else")]
-    NotZoneKey {
-        /// Key.
-        name: Box<str>,
-        /// Its type.
-        key_type: KeyType,
-    },
-}
-
 impl SoftHsm {
     /// Opens a sealed key file with its local master key, under the default [`ThrottleLimit`].
     ///
@@ -128,7 +129,7 @@ impl SoftHsm {
     ) -> Result<Self, KeyFileError> {
         let files = Files { keys: key_file.into(), lmk: lmk_file.into(), test_keys };
         let throttle = new_throttle(ThrottleLimit::default(), clock)?;
-        Self::from_files(files, throttle, Vec::new())
+        Self::from_files(files, throttle, &Table::default())
     }
 
     /// Loads clear keys: for the demo and for tests. Consent to published keys was given where each was made.
@@ -151,48 +152,68 @@ impl SoftHsm {
             _ => derived(Use::Audit),
         })?;
         let throttle = new_throttle(ThrottleLimit::default(), clock)?;
-        Self::build(&file, lmk, data, throttle, Vec::new(), None)
+        Self::build(&file, lmk, &data, throttle, &Table::default(), None)
     }
 
-    /// Reads the files again. Keys keep their ids, new names get new ones, and what was counted against guessing stays.
+    /// Reads the files again and serves from them. Keys keep their ids, new names get new ones, and what was counted
+    /// against guessing stays.
     ///
     /// # Errors
-    /// [`KeyFileError`]; a module that was not opened from files gives [`KeyFileError::NoFile`].
-    pub fn reload(&self) -> Result<Self, KeyFileError> {
-        let files = self.files.clone().ok_or(KeyFileError::NoFile)?;
-        let mut names: Vec<Box<str>> = vec![Box::default(); self.keys.len()];
-        for (name, id) in &self.ids {
-            if let Some(slot) = names.get_mut(usize::from(id.0)) {
-                slot.clone_from(name);
-            }
+    /// [`KeyFileError`], and nothing changed then; a module that was not opened from files gives
+    /// [`KeyFileError::NoFile`].
+    pub fn reload(&self) -> Result<(), KeyFileError> {
+        self.adopt(&self.reread()?)
+    }
+
+    /// Reads the files again without serving from them yet.
+    ///
+    /// # Errors
+    /// As [`SoftHsm::reload`].
+    pub fn reread(&self) -> Result<Reread, KeyFileError> {
+        let before = self.ring.table();
+        let files = self.ring.files()?.clone();
+        let module = Self::from_files(files, Arc::clone(&self.throttle), &before)?;
+        if module.foundation != self.foundation {
+            return Err(KeyFileError::NeedsRestart);
         }
-        Self::from_files(files, Arc::clone(&self.throttle), names)
+        Ok(Reread { module, before })
     }
 
-    /// Takes a new zone key that a partner sent under the zone master key `zmk`, keeps it in the key file in the place
-    /// of the one of that name, and gives the module to serve from now on. It reads and writes files: not for a
-    /// request's path.
+    /// Serves from the keys that were read again.
     ///
     /// # Errors
-    /// [`RekeyError`]; file and module stand as they were then.
+    /// [`KeyFileError::Exchanged`] when a key changed since.
+    pub fn adopt(&self, reread: &Reread) -> Result<(), KeyFileError> {
+        self.ring.swap(&reread.before, reread.module.ring.table())
+    }
+
+    /// [`crate::hsm::Hsm::import_key`] with names. It reads and writes files: not for a request's path.
+    ///
+    /// # Errors
+    /// [`ImportRefused`]; file and module stand as they were then.
     pub fn rekey(
         &self,
         name: &str,
         zmk: &str,
         wrapped: &[u8],
-        stated: CheckValue,
-    ) -> Result<Self, RekeyError> {
-        let files = self.files.as_ref().ok_or(KeyFileError::NoFile)?;
-        let lmk = Lmk::read(&files.lmk, files.test_keys)?;
-        let mut file = KeyFile::read(&files.keys, &lmk, files.test_keys)?;
-        let key_type = file.get(name)?.key_type();
-        if !matches!(key_type, KeyType::Zpk | KeyType::Zak) {
-            return Err(RekeyError::NotZoneKey { name: name.into(), key_type });
-        }
-        let zmk = file.get(zmk)?;
-        file.replace(unwrap(zmk, name, key_type, wrapped, stated, files.test_keys)?)?;
-        file.write(&files.keys, &lmk)?;
-        Ok(self.reload()?)
+        stated: Option<CheckValue>,
+        grace: Duration,
+    ) -> Result<Imported, ImportRefused> {
+        let keys = self.ring.load();
+        let id = |name| keys.id(name).ok_or(ImportRefused::KeyUnknown);
+        self.ring.exchange(&self.exchange(id(name)?, id(zmk)?, wrapped, stated, grace))
+    }
+
+    fn exchange(
+        &self,
+        key: KeyId,
+        zmk: KeyId,
+        wrapped: &[u8],
+        stated: Option<CheckValue>,
+        grace: Duration,
+    ) -> Exchange {
+        let wrapped = Zeroizing::new(wrapped.to_vec());
+        Exchange { key, zmk, wrapped, stated, grace, now: self.throttle.clock().wall() }
     }
 
     /// The same module with another limit and nothing counted yet.
@@ -205,12 +226,22 @@ impl SoftHsm {
     }
 
     /// Its keys, in order of id.
-    pub fn keys(&self) -> impl Iterator<Item = KeyInfo<'_>> {
-        (0..).zip(&self.keys).filter_map(|(id, key)| {
-            let key = key.as_ref()?;
-            let (key_type, check_value) = (key.key_type, key.check_value);
-            Some(KeyInfo { id: KeyId(id), name: &key.name, key_type, check_value })
-        })
+    #[must_use]
+    pub fn keys(&self) -> Vec<KeyInfo> {
+        let keys = self.ring.load();
+        let now = || self.throttle.clock().wall();
+        let info = |(id, slot): (KeyId, &table::Slot)| KeyInfo {
+            id,
+            name: Arc::clone(&slot.newest.name),
+            key_type: slot.newest.key_type,
+            check_value: slot.newest.check_value,
+            previous: slot.previous(now).map(|previous| PreviousInfo {
+                check_value: previous.key.check_value,
+                until: previous.until,
+                newer_unused: !slot.is_proven(),
+            }),
+        };
+        keys.iter().map(info).collect()
     }
 
     /// Whether a product's method can work: call it for each product when a configuration is loaded, because a command
@@ -249,55 +280,52 @@ impl SoftHsm {
     }
 
     fn check_pvk(&self, id: KeyId, fits: fn(bool) -> bool) -> Result<(), MethodError> {
-        let slot = self.keys.get(usize::from(id.0)).and_then(Option::as_ref);
-        let key = slot.ok_or(MethodError::KeyUnknown)?;
+        let keys = self.ring.load();
+        let key = &keys.slot(id).map_err(|_| MethodError::KeyUnknown)?.newest;
         match &key.schedule {
             Schedule::Tdes { double, .. } if key.key_type == KeyType::Pvk && fits(*double) => {
                 Ok(())
             }
-            _ => Err(MethodError::KeyUnusable { name: key.name.clone() }),
+            _ => Err(MethodError::KeyUnusable { name: (&*key.name).into() }),
         }
     }
 
     fn from_files(
         files: Files,
         throttle: Arc<Throttle>,
-        names: Vec<Box<str>>,
+        before: &Table,
     ) -> Result<Self, KeyFileError> {
         let lmk = Lmk::read(&files.lmk, files.test_keys)?;
         let file = KeyFile::read(&files.keys, &lmk, files.test_keys)?;
         let data = data_keys(&file, |_| None)?;
-        Self::build(&file, &lmk, data, throttle, names, Some(files))
+        Self::build(&file, &lmk, &data, throttle, before, Some(files))
     }
 
-    /// `names` are those that have an id already, in order of id.
+    /// `before` says which names have an id already.
     fn build(
         file: &KeyFile,
         lmk: &Lmk,
-        data: DataKeys,
+        data: &VaultKeys,
         throttle: Arc<Throttle>,
-        mut names: Vec<Box<str>>,
+        before: &Table,
         files: Option<Files>,
     ) -> Result<Self, KeyFileError> {
-        for key in file.keys() {
-            if !names.iter().any(|name| **name == *key.name()) {
-                names.push(key.name().into());
-            }
-        }
-        if names.len() > limits::KEYS_MAX {
-            return Err(KeyFileError::TooMany);
-        }
-        let keys = names.iter().map(|name| file.get(name).ok().map(Loaded::new)).collect();
-        let ids = (0..).zip(names).map(|(id, name)| (name, KeyId(id))).collect();
+        let table = Table::new(file, before, throttle.clock().wall())?;
         let pins = PinSeal::new(&lmk.derive(Use::Pins));
         let random = Fill::new().ok_or(KeyFileError::Random)?;
-        Ok(Self { keys, ids, pins, data, random, throttle, files })
+        let foundation = foundation(lmk, data);
+        let [hash, seal, audit] = data;
+        // `ClearKey` lets each of the three have 32 bytes only.
+        let missing = KeyFileError::Missing { key_type: KeyType::PanSeal, name: "pan-seal" };
+        let data = DataKeys::new(hash, seal, audit).ok_or(missing)?;
+        let ring = Arc::new(Keyring::new(table, files));
+        Ok(Self { ring, pins, data, random, throttle, foundation })
     }
 }
 
 impl fmt::Debug for SoftHsm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SoftHsm({} keys)", self.ids.len())
+        write!(f, "SoftHsm({} keys)", self.ring.load().iter().count())
     }
 }
 
@@ -308,11 +336,26 @@ fn new_throttle(
     Throttle::new(limit, clock).map(Arc::new).ok_or(KeyFileError::Random)
 }
 
+/// Keys of the vault in the order of [`KeyType::DATA`].
+type VaultKeys = [Zeroizing<Vec<u8>>; 3];
+
+/// A value that names the LMK and the vault's keys and reveals nothing of them.
+fn foundation(lmk: &Lmk, data: &VaultKeys) -> [u8; 32] {
+    // HMAC takes keys of any length, so the error cannot occur.
+    let Ok(mut mac) = Hmac::<sha2::Sha256>::new_from_slice(&lmk.derive(Use::Identity)[..]) else {
+        return [0; 32];
+    };
+    for key in data {
+        mac.update(key);
+    }
+    mac.finalize().into_bytes().into()
+}
+
 /// The vault's keys: the one key of each type in the file, else what `otherwise` gives.
 fn data_keys(
     file: &KeyFile,
     otherwise: impl Fn(KeyType) -> Option<Zeroizing<Vec<u8>>>,
-) -> Result<DataKeys, KeyFileError> {
+) -> Result<VaultKeys, KeyFileError> {
     let find = |(key_type, name): (KeyType, &'static str)| {
         let mut of_type = file.keys().iter().filter(|key| key.key_type() == key_type);
         match (of_type.next(), of_type.next()) {
@@ -324,8 +367,5 @@ fn data_keys(
         }
     };
     let [hash, seal, audit] = KeyType::DATA;
-    let [hash, seal, audit] = [find(hash)?, find(seal)?, find(audit)?];
-    // `ClearKey` lets each of the three have 32 bytes only.
-    let missing = KeyFileError::Missing { key_type: KeyType::PanSeal, name: "pan-seal" };
-    DataKeys::new(&hash, &seal, &audit).ok_or(missing)
+    Ok([find(hash)?, find(seal)?, find(audit)?])
 }

@@ -1,17 +1,148 @@
 //! Loaded keys with their schedules prepared: a command finds its key by one index and never sets one up.
 //!
-//! **Never here:** clear key bytes after [`Loaded::new`] returned; files.
+//! A [`Table`] never changes; an exchange makes another one that shares every [`Slot`] but one. **Never here:** clear
+//! key bytes after [`Loaded::new`] returned; files (`ring`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use aes::{Aes128, Aes192, Aes256};
 
+use crate::domain::clock::WallMillis;
+use crate::domain::pin::KeyId;
+use crate::hsm::HsmError;
 use crate::hsm::key::{Algorithm, CheckValue, ClearKey, KeyType};
+use crate::hsm::keyfile::{KeyFile, KeyFileError};
 use crate::hsm::soft::mac::RetailMac;
+use crate::limits;
 use crate::pin::tdes::Tdes;
+
+/// Every key of one moment.
+#[derive(Default)]
+pub(super) struct Table {
+    // The index is the key's id. A key that a reload did not find any more leaves a hole.
+    slots: Vec<Option<Arc<Slot>>>,
+    ids: Arc<HashMap<Arc<str>, KeyId>>,
+}
+
+/// One named key, and in a grace period the key before it.
+pub(super) struct Slot {
+    /// What this side encrypts and authenticates with.
+    pub(super) newest: Loaded,
+    previous: Option<Previous>,
+}
+
+/// The key before the newest one.
+pub(super) struct Previous {
+    pub(super) key: Loaded,
+    pub(super) until: WallMillis,
+    // Whether anything came under the newest key: the sender has it then.
+    proven: AtomicBool,
+}
+
+impl Table {
+    /// The keys of a file. Names that `before` knows keep their ids; a previous key whose time is over stays out.
+    pub(super) fn new(
+        file: &KeyFile,
+        before: &Self,
+        now: WallMillis,
+    ) -> Result<Self, KeyFileError> {
+        let mut ids = HashMap::clone(&before.ids);
+        let mut slots = vec![None; before.slots.len()];
+        for key in file.keys() {
+            let next = u16::try_from(slots.len()).map_err(|_| KeyFileError::TooMany)?;
+            let id = *ids.entry(key.name().into()).or_insert(KeyId(next));
+            if id.0 == next {
+                slots.push(None);
+            }
+            if let Some(slot) = slots.get_mut(usize::from(id.0)) {
+                *slot = Some(Arc::new(Slot::new(file, key, before.slot(id).ok(), now)));
+            }
+        }
+        if slots.len() > limits::KEYS_MAX {
+            return Err(KeyFileError::TooMany);
+        }
+        Ok(Self { slots, ids: Arc::new(ids) })
+    }
+
+    /// The same table with the key `id` as it is in the file now.
+    pub(super) fn with(
+        &self,
+        file: &KeyFile,
+        id: KeyId,
+        now: WallMillis,
+    ) -> Result<Self, KeyFileError> {
+        let mut slots = self.slots.clone();
+        let had = self.slots.get(usize::from(id.0)).and_then(Option::as_deref);
+        if let (Some(slot), Some(had)) = (slots.get_mut(usize::from(id.0)), had) {
+            let key = file.get(&had.newest.name)?;
+            *slot = Some(Arc::new(Slot::new(file, key, Some(had), now)));
+        }
+        Ok(Self { slots, ids: Arc::clone(&self.ids) })
+    }
+
+    /// The id of the key of that name, if it is still there.
+    pub(super) fn id(&self, name: &str) -> Option<KeyId> {
+        self.ids.get(name).copied().filter(|id| self.slot(*id).is_ok())
+    }
+
+    /// Every key with its id.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (KeyId, &Slot)> {
+        (0..).map(KeyId).zip(&self.slots).filter_map(|(id, slot)| Some((id, slot.as_deref()?)))
+    }
+
+    pub(super) fn slot(&self, id: KeyId) -> Result<&Slot, HsmError> {
+        let slot = self.slots.get(usize::from(id.0)).and_then(Option::as_deref);
+        slot.ok_or(HsmError::KeyUnknown)
+    }
+
+    pub(super) fn of_type(&self, id: KeyId, key_type: KeyType) -> Result<&Slot, HsmError> {
+        let slot = self.slot(id)?;
+        if slot.newest.key_type == key_type { Ok(slot) } else { Err(HsmError::KeyUnusable) }
+    }
+}
+
+impl Slot {
+    /// What is known of the newest key's use stays known, if `before` had the same one.
+    fn new(file: &KeyFile, key: &ClearKey, before: Option<&Self>, now: WallMillis) -> Self {
+        let newest = Loaded::new(key);
+        let known = before.filter(|slot| slot.newest.check_value == newest.check_value);
+        let proven = known.is_some_and(Self::is_proven);
+        let previous = file.previous(key.name()).filter(|previous| now < previous.until);
+        let previous = previous.map(|previous| Previous {
+            key: Loaded::new(&previous.key),
+            until: previous.until,
+            proven: AtomicBool::new(proven),
+        });
+        Self { newest, previous }
+    }
+
+    /// The previous key while its grace period lasts. The clock is read only when there is one.
+    pub(super) fn previous(&self, now: impl FnOnce() -> WallMillis) -> Option<&Previous> {
+        self.previous.as_ref().filter(|previous| now() < previous.until)
+    }
+
+    /// Whether the newest key has taken over: something came under it, or there is none before it.
+    pub(super) fn is_proven(&self) -> bool {
+        let pending = |previous: &Previous| !previous.proven.load(Ordering::Relaxed);
+        !self.previous.as_ref().is_some_and(pending)
+    }
+}
+
+impl Previous {
+    /// Something came under the newest key. Read first: most have nothing to write.
+    pub(super) fn prove_newest(&self) {
+        if !self.proven.load(Ordering::Relaxed) {
+            self.proven.store(true, Ordering::Relaxed);
+        }
+    }
+}
 
 /// One key, ready for its one use.
 pub(super) struct Loaded {
-    pub(super) name: Box<str>,
+    pub(super) name: Arc<str>,
     pub(super) key_type: KeyType,
     pub(super) check_value: CheckValue,
     pub(super) schedule: Schedule,

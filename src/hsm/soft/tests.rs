@@ -20,6 +20,7 @@ use crate::hsm::soft::{MethodError, SoftHsm, ThrottleLimit};
 use crate::hsm::{Change, ChangeVerdict, Hsm, HsmError, Verdict};
 use crate::pin::ibm3624::Ibm3624Error;
 
+mod exchange;
 mod files;
 mod payshield;
 
@@ -32,7 +33,7 @@ impl Clock for Turned {
         Duration::from_secs(self.0.load(Ordering::Relaxed))
     }
     fn wall(&self) -> WallMillis {
-        WallMillis(0)
+        WallMillis(self.0.load(Ordering::Relaxed) * 1000)
     }
     fn random(&self) -> [u8; 16] {
         [0; 16]
@@ -394,7 +395,7 @@ proptest! {
         let atm = hsm.key("zpk.atm").unwrap();
         let aes = hsm.key("zpk.aes256").unwrap();
         let clear = hsm.open_lmk(&sealed, &account).unwrap();
-        let start = hsm.make_block(&clear, &account, atm, BlockFormat::Iso1).unwrap();
+        let start = hsm.make_block(&hsm.ring.load(), &clear, &account, atm, BlockFormat::Iso1).unwrap();
         let steps = [
             (atm, BlockFormat::Iso1),
             (aes, BlockFormat::Iso4),

@@ -21,10 +21,10 @@ use crate::host::NoHosts;
 use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
 use crate::hsm::lmk::Lmk;
 use crate::hsm::soft::SoftHsm;
-use crate::hsm::{Change, ChangeVerdict, HsmError};
+use crate::hsm::{Change, ChangeVerdict, HsmError, ImportRefused, Imported};
 use crate::iso8583::Dialect;
 use crate::link::session::Timers;
-use crate::link::{Codes, PinMap, connection};
+use crate::link::{Codes, PinMap, Wish, connection};
 use crate::route::Table;
 use crate::switch::{Parts, Rules, Switch, World};
 
@@ -50,6 +50,10 @@ struct Panicking(Arc<SoftHsm>);
 impl Hsm for Panicking {
     fn key(&self, name: &str) -> Option<KeyId> {
         self.0.key(name)
+    }
+
+    fn name_of(&self, key: KeyId) -> Option<Arc<str>> {
+        self.0.name_of(key)
     }
 
     async fn to_lmk(&self, pin: &ZonePin, account: &Account12) -> Result<LmkPin, HsmError> {
@@ -118,6 +122,17 @@ impl Hsm for Panicking {
         self.0.check_value(key).await
     }
 
+    async fn import_key(
+        &self,
+        key: KeyId,
+        zmk: KeyId,
+        wrapped: &[u8],
+        stated: Option<[u8; 3]>,
+        grace: Duration,
+    ) -> Result<Imported, ImportRefused> {
+        self.0.import_key(key, zmk, wrapped, stated, grace).await
+    }
+
     async fn diagnose(&self) -> Result<(), HsmError> {
         self.0.diagnose().await
     }
@@ -148,7 +163,7 @@ fn link(mac: bool) -> (Arc<Link<Test>>, tempfile::TempDir) {
     (Arc::new(Link::new(settings, Arc::new(switch))), directory)
 }
 
-fn product(hsm: &SoftHsm) -> Product {
+pub(in crate::link) fn product(hsm: &SoftHsm) -> Product {
     Product {
         name: "visa-debit".into(),
         key: ProductKey { organization: 600, logo: 1 },
@@ -162,7 +177,7 @@ fn product(hsm: &SoftHsm) -> Product {
     }
 }
 
-fn card(hsm: &SoftHsm) -> CardRecord {
+pub(in crate::link) fn card(hsm: &SoftHsm) -> CardRecord {
     let pan = Pan::parse(PAN.as_bytes()).unwrap();
     CardRecord {
         pan_hash: hsm.pan_hash(&pan),
@@ -184,7 +199,7 @@ fn card(hsm: &SoftHsm) -> CardRecord {
     }
 }
 
-fn settings(hsm: &SoftHsm, mac: bool) -> Settings {
+pub(in crate::link) fn settings(hsm: &SoftHsm, mac: bool) -> Settings {
     let dialect = Dialect::builtin("iso87-ascii").unwrap();
     let key = hsm.key("zak.acquirer").unwrap();
     Settings {
@@ -200,7 +215,7 @@ fn settings(hsm: &SoftHsm, mac: bool) -> Settings {
         channel: Channel::Atm,
         rights: Rights { change: true, reverse: true, unblock: true, verify: true },
         institution: Tag::default(),
-        wish: None,
+        wish: Wish::Fixed(None),
         mac: mac.then_some(MacRule { key, required: false, bytes: 8 }),
         in_flight_max: 100,
         connections_max: 10,
@@ -210,6 +225,7 @@ fn settings(hsm: &SoftHsm, mac: bool) -> Settings {
         allow: Vec::new(),
         tls: None,
         slow_request: Duration::from_secs(5),
+        key_exchange: None,
     }
 }
 

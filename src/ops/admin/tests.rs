@@ -58,7 +58,7 @@ async fn wrong_paths_and_methods_are_told_so_in_json() {
     let missing = ask(address, "GET", "/nothing").await;
     check(&missing, 404, &["application/json", "\"error\":\"no such path\"", "/status"]);
     let posted = ask(address, "POST", "/status").await;
-    check(&posted, 405, &["application/json", "allow: GET,HEAD", "read-only"]);
+    check(&posted, 405, &["application/json", "allow: GET,HEAD", "method"]);
 }
 
 #[tokio::test]
@@ -110,4 +110,92 @@ async fn connections_past_the_bound_are_closed_at_once() {
     let mut answer = String::new();
     first.read_to_string(&mut answer).await.unwrap();
     check(&answer, 200, &["live"]);
+}
+
+/// Says what it was asked.
+struct Echo;
+
+impl Control for Echo {
+    fn act(&self, act: Act) -> futures_util::future::BoxFuture<'_, Result<Value, ActRefused>> {
+        Box::pin(async move {
+            match act {
+                Act::Drain { host } if host == "nobody" => {
+                    Err(ActRefused::NotFound("no node \"nobody\"".to_owned()))
+                }
+                other => Ok(json!({ "asked": format!("{other:?}") })),
+            }
+        })
+    }
+}
+
+async fn start_with_control() -> SocketAddr {
+    let admin = Admin::new(
+        Metrics::install().unwrap(),
+        Arc::new(Readiness::new()),
+        Arc::new(|| json!({ "links": [] })),
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(admin.with_control(Arc::new(Echo)).serve(listener, std::future::pending()));
+    address
+}
+
+async fn post(address: SocketAddr, path: &str, headers: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+const LOCAL: &str = "host: 127.0.0.1:9090\r\ncontent-type: application/json\r\n";
+
+#[tokio::test]
+async fn an_operator_acts_from_this_machine_with_json() {
+    let address = start_with_control().await;
+    let drained = post(address, "/admin/hosts/postilion-1/drain", LOCAL, "").await;
+    check(&drained, 200, &["Drain { host: \\\"postilion-1\\\" }"]);
+    let settled = post(
+        address,
+        "/admin/unsettled/00ff/settle",
+        "host: localhost\r\ncontent-type: application/json\r\n",
+        "{\"by\": \"ann\", \"reason\": \"told by the bank\"}",
+    )
+    .await;
+    check(&settled, 200, &["key: \\\"00ff\\\", reason: \\\"ann: told by the bank\\\""]);
+    check(&post(address, "/admin/hosts/nobody/drain", LOCAL, "").await, 404, &["no node"]);
+    check(&post(address, "/admin/hosts/x/format", LOCAL, "").await, 404, &["no such act"]);
+}
+
+/// What a page in a browser could send: its own name for our address, or a form.
+#[tokio::test]
+async fn a_page_in_a_browser_cannot_act() {
+    let address = start_with_control().await;
+    let path = "/admin/hosts/postilion-1/drain";
+    let rebound = "host: evil.example:9090\r\ncontent-type: application/json\r\n";
+    check(&post(address, path, rebound, "").await, 403, &["Host"]);
+    let form = "host: 127.0.0.1\r\ncontent-type: text/plain\r\n";
+    check(&post(address, path, form, "").await, 403, &["content type"]);
+    let listed = ask(address, "GET", "/admin/unsettled").await;
+    check(&listed, 403, &["Host"]);
+}
+
+#[tokio::test]
+async fn a_reason_is_needed_bounded_and_free_of_card_numbers() {
+    let address = start_with_control().await;
+    let settle =
+        async |body: &str| post(address, "/admin/unsettled/00ff/settle", LOCAL, body).await;
+    check(&settle("{\"by\": \"ann\", \"reason\": \" \"}").await, 400, &["must not be empty"]);
+    check(&settle("{\"reason\": \"x\"}").await, 400, &["must be"]);
+    check(&settle("not json").await, 400, &["must be"]);
+    let long = format!("{{\"by\": \"ann\", \"reason\": \"{}\"}}", "x".repeat(200));
+    check(&settle(&long).await, 400, &["too long"]);
+    let card = "{\"by\": \"ann\", \"reason\": \"card 5060990000000151002\"}";
+    check(&settle(card).await, 400, &["card number"]);
+    let huge = "x".repeat(limits::ADMIN_BODY_BYTES_MAX + 1);
+    check(&settle(&huge).await, 413, &[]);
 }

@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use crate::limits;
 use crate::ops::config::product::PinMethod;
 use crate::ops::config::source::{ConfigError, Source};
-use crate::ops::config::{Config, Link};
+use crate::ops::config::{Config, Link, host};
 
 /// What the switch knows by name. Each function says why a name is no good.
 #[derive(Clone, Copy)]
@@ -37,6 +37,19 @@ impl Config {
             (names.key)(&link.zpk).map_err(refuse(format!("{at}.zpk")))?;
             if let Some(mac) = &link.mac {
                 (names.key)(&mac.key).map_err(refuse(format!("{at}.mac.key")))?;
+            }
+            if let Some(exchange) = &link.key_exchange {
+                let key = format!("{at}.key_exchange.zmk");
+                (names.key)(&exchange.zmk).map_err(refuse(key))?;
+            }
+        }
+        if let Some(postilion) = &self.postilion {
+            let at = |key: &str| format!("postilion.{key}");
+            (names.dialect)(&postilion.dialect).map_err(refuse(at("dialect")))?;
+            (names.framing)(&postilion.framing).map_err(refuse(at("framing")))?;
+            (names.key)(&postilion.zpk).map_err(refuse(at("zpk")))?;
+            if let Some(exchange) = &postilion.key_exchange {
+                (names.key)(&exchange.zmk).map_err(refuse(at("key_exchange.zmk")))?;
             }
         }
         for (index, product) in self.products.iter().enumerate() {
@@ -76,7 +89,11 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     for (index, link) in config.links.iter().enumerate() {
         check_link(config, link, &format!("link[{index}]"))?;
     }
-    check_unique(config)
+    check_unique(config)?;
+    match &config.postilion {
+        Some(postilion) => host::check::check(config, postilion),
+        None => Ok(()),
+    }
 }
 
 fn check_sections(config: &Config) -> Result<(), ConfigError> {
@@ -121,13 +138,9 @@ fn check_link(config: &Config, link: &Link, at: &str) -> Result<(), ConfigError>
     for (name, value) in
         [("dialect", &link.dialect), ("framing", &link.framing), ("zpk", &link.zpk)]
     {
-        if value.is_empty() {
-            return Err(source.error(&key(name), "empty"));
-        }
+        given(source, &key(name), value)?;
     }
-    if 11 < link.institution.len() || !link.institution.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(source.error(&key("institution"), "up to 11 digits, as text"));
-    }
+    institution(source, &key("institution"), &link.institution)?;
     within(source, &key("in_flight"), link.in_flight, 1..=limits::IN_FLIGHT_PER_LINK_MAX)?;
     within(source, &key("connections"), link.connections, 1..=limits::CONNECTIONS_PER_LINK_MAX)?;
     within(source, &key("idle_seconds"), link.idle_seconds, 1..=limits::IDLE_SECONDS_MAX)?;
@@ -140,12 +153,30 @@ fn check_link(config: &Config, link: &Link, at: &str) -> Result<(), ConfigError>
     if let Some(mac) = &link.mac {
         within(source, &key("mac.bytes"), mac.bytes, 4..=8)?;
     }
+    if let Some(exchange) = &link.key_exchange {
+        given(source, &key("key_exchange.zmk"), &exchange.zmk)?;
+        let range = 0..=limits::KEY_GRACE_SECONDS_MAX;
+        within(source, &key("key_exchange.grace_seconds"), exchange.grace_seconds, range)?;
+    }
     Ok(())
+}
+
+/// Refuses an empty text.
+pub(super) fn given(source: &Source, key: &str, text: &str) -> Result<(), ConfigError> {
+    if text.is_empty() { Err(source.error(key, "empty")) } else { Ok(()) }
+}
+
+/// Refuses what is no institution: up to 11 digits, or nothing.
+pub(super) fn institution(source: &Source, key: &str, text: &str) -> Result<(), ConfigError> {
+    if text.len() <= 11 && text.bytes().all(|b| b.is_ascii_digit()) {
+        return Ok(());
+    }
+    Err(source.error(key, "up to 11 digits, as text"))
 }
 
 /// Names, addresses, BINs and product numbers that may occur once only.
 fn check_unique(config: &Config) -> Result<(), ConfigError> {
-    let mut first = First { source: &config.source, seen: BTreeMap::new() };
+    let mut first = First::new(&config.source);
     for (index, link) in config.links.iter().enumerate() {
         first.of("name of a link", &link.name, format!("link[{index}].name"))?;
     }
@@ -178,13 +209,22 @@ fn clash(one: SocketAddr, other: SocketAddr) -> bool {
 }
 
 /// Finds the second use of what may be used once.
-struct First<'a> {
+pub(super) struct First<'a> {
     source: &'a Source,
     seen: BTreeMap<(&'static str, String), String>,
 }
 
-impl First<'_> {
-    fn of(&mut self, what: &'static str, value: &str, key: String) -> Result<(), ConfigError> {
+impl<'a> First<'a> {
+    pub(super) fn new(source: &'a Source) -> Self {
+        Self { source, seen: BTreeMap::new() }
+    }
+
+    pub(super) fn of(
+        &mut self,
+        what: &'static str,
+        value: &str,
+        key: String,
+    ) -> Result<(), ConfigError> {
         if let Some(other) = self.seen.get(&(what, value.to_owned())) {
             return Err(self.source.error(&key, format!("{what} {value:?} is taken by {other}")));
         }
@@ -194,7 +234,7 @@ impl First<'_> {
 }
 
 /// Names are metric labels and parts of log lines: short, lower case, nothing to escape.
-fn name(source: &Source, key: &str, text: &str) -> Result<(), ConfigError> {
+pub(super) fn name(source: &Source, key: &str, text: &str) -> Result<(), ConfigError> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
     if (1..=limits::NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(allowed) {
         return Ok(());

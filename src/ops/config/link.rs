@@ -67,14 +67,13 @@ pub struct Link {
     pub mac: Option<LinkMac>,
     /// Transport security.
     pub tls: Option<LinkTls>,
+    /// New zone keys over the link.
+    pub key_exchange: Option<LinkKeyExchange>,
 }
 
-impl Link {
-    /// Whether [`Link::dialect`] is a file rather than the name of a built-in one.
-    #[must_use]
-    pub fn has_dialect_file(&self) -> bool {
-        std::path::Path::new(&self.dialect).extension().is_some_and(|e| e == "toml")
-    }
+/// Whether the name of a dialect is that of a file.
+pub(super) fn is_dialect_file(name: &str) -> bool {
+    std::path::Path::new(name).extension().is_some_and(|e| e == "toml")
 }
 
 /// Whether a link's requests go to an active-active host.
@@ -85,6 +84,8 @@ pub enum ActiveWish {
     Product,
     /// `true`: Postilion; `false`: CMS.
     Fixed(bool),
+    /// As the element of each message says that the dialect names by `active`.
+    Message,
 }
 
 /// `[link.mac]`
@@ -111,6 +112,17 @@ pub struct LinkTls {
     pub key: PathBuf,
     /// Authorities of client certificates, PEM. With it, a client certificate is required.
     pub client_ca: Option<PathBuf>,
+}
+
+/// `[link.key_exchange]`: the far end may bring a new zone PIN key.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkKeyExchange {
+    /// Name of the zone master key that new keys come under.
+    pub zmk: String,
+    /// Seconds the old key is still accepted.
+    #[serde(default = "grace_seconds")]
+    pub grace_seconds: u64,
 }
 
 #[derive(Deserialize)]
@@ -147,7 +159,9 @@ fn read_rights<'de, D: Deserializer<'de>>(from: D) -> Result<Rights, D::Error> {
     Ok(rights)
 }
 
-fn read_pin_block_format<'de, D: Deserializer<'de>>(from: D) -> Result<BlockFormat, D::Error> {
+pub(super) fn read_pin_block_format<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<BlockFormat, D::Error> {
     Ok(match FormatName::deserialize(from)? {
         FormatName::Iso0 => BlockFormat::Iso0,
         FormatName::Iso1 => BlockFormat::Iso1,
@@ -175,7 +189,7 @@ impl<'de> Deserialize<'de> for ActiveWish {
             type Value = ActiveWish;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("\"product\", true or false")
+                f.write_str("\"product\", \"message\", true or false")
             }
 
             fn visit_bool<E: de::Error>(self, wish: bool) -> Result<ActiveWish, E> {
@@ -183,20 +197,21 @@ impl<'de> Deserialize<'de> for ActiveWish {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<ActiveWish, E> {
-                if text == "product" {
-                    return Ok(ActiveWish::Product);
+                match text {
+                    "message" => Ok(ActiveWish::Message),
+                    "product" => Ok(ActiveWish::Product),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
                 }
-                Err(E::invalid_value(de::Unexpected::Str(text), &self))
             }
         }
         from.deserialize_any(Words)
     }
 }
 
-fn framing() -> String {
+pub(super) fn framing() -> String {
     "be2".into()
 }
-fn pin_block_format() -> BlockFormat {
+pub(super) fn pin_block_format() -> BlockFormat {
     BlockFormat::Iso0
 }
 fn channel() -> Channel {
@@ -222,4 +237,7 @@ fn mac_required() -> bool {
 }
 fn mac_bytes() -> usize {
     8
+}
+pub(super) fn grace_seconds() -> u64 {
+    300
 }

@@ -5,8 +5,8 @@
 //! strings, checked by [`Config::check_names`] against what the switch knows. Every error reads
 //! `file:line: key: reason`.
 //!
-//! **Never here:** opening any other file, a socket, a key. Where next: `link` and `product` for the two lists, `check`
-//! for the rules, `source` for the places errors name. `deploy/pinion.example.toml` shows every key.
+//! **Never here:** opening any other file, a socket, a key. Where next: `link`, `product`, `route` and `host` for their
+//! sections, `check` for the rules, `source` for the places errors name. `deploy/pinion.example.toml` shows every key.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,19 +16,25 @@ use serde::Deserialize;
 use crate::limits;
 
 mod check;
+mod host;
 mod link;
 mod product;
+mod route;
 mod source;
 #[cfg(test)]
 mod tests;
 
 pub use check::Names;
-pub use link::{ActiveWish, Link, LinkMac, LinkTls};
-pub use product::{PinMethod, Product, Route, Validation};
+pub use host::{
+    Address, Breaker, FixedElement, HostKeyExchange, HostNode, NewPinSide, Postilion, Reversals,
+};
+pub use link::{ActiveWish, Link, LinkKeyExchange, LinkMac, LinkTls};
+pub use product::{PinMethod, Product, Validation};
+pub use route::Routing;
 pub use source::{ConfigError, Source};
 
 /// A whole configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// This switch.
     pub node: Node,
@@ -46,6 +52,10 @@ pub struct Config {
     pub links: Vec<Link>,
     /// Card products.
     pub products: Vec<Product>,
+    /// Where requests go.
+    pub routing: Routing,
+    /// The Postilion hosts.
+    pub postilion: Option<Postilion>,
     source: Source,
 }
 
@@ -224,6 +234,11 @@ struct File {
     links: Vec<Link>,
     #[serde(default, rename = "product")]
     products: Vec<product::Text>,
+    #[serde(default)]
+    routing: route::RoutingText,
+    #[serde(default, rename = "route")]
+    rules: Vec<route::RuleText>,
+    postilion: Option<Postilion>,
 }
 
 impl Config {
@@ -263,6 +278,7 @@ impl Config {
         let products = products
             .map(|(index, text)| text.check(&source, &format!("product[{index}]")))
             .collect::<Result<Vec<_>, _>>()?;
+        let routing = file.routing.check(file.rules, &source, &file.links, &products)?;
         let mut config = Self {
             node: file.node,
             store: file.store,
@@ -272,6 +288,8 @@ impl Config {
             limits: file.limits,
             links: file.links,
             products,
+            routing,
+            postilion: file.postilion,
             source,
         };
         check::check(&config)?;
@@ -297,10 +315,16 @@ impl Config {
         resolve(&mut self.store.directory);
         resolve(&mut self.hsm.keys);
         resolve(&mut self.hsm.lmk);
-        for link in &mut self.links {
-            if link.has_dialect_file() {
-                link.dialect = base.join(&link.dialect).display().to_string();
+        let dialect = |name: &mut String| {
+            if link::is_dialect_file(name) {
+                *name = base.join(&*name).display().to_string();
             }
+        };
+        if let Some(postilion) = &mut self.postilion {
+            dialect(&mut postilion.dialect);
+        }
+        for link in &mut self.links {
+            dialect(&mut link.dialect);
             if let Some(tls) = &mut link.tls {
                 resolve(&mut tls.certificate);
                 resolve(&mut tls.key);

@@ -12,6 +12,7 @@ use crate::domain::pin::PinRules;
 use crate::limits;
 use crate::ops::config::check::within;
 use crate::ops::config::source::{ConfigError, Source};
+use crate::route::Route;
 
 /// One card product.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub struct Product {
     pub tries_max: u8,
     /// Changes a day, or no bound.
     pub changes_per_day_max: Option<u8>,
-    /// Where its requests go.
+    /// Where its requests go where no `[[route]]` decides.
     pub route: Route,
     /// Keeps a PIN that can be revealed.
     pub recoverable: bool,
@@ -71,16 +72,6 @@ pub struct Validation {
     pub length: u8,
     /// Hex digit that fills them up to 16.
     pub pad: char,
-}
-
-/// Where requests of a product go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Route {
-    /// Our own card management system.
-    Cms,
-    /// The active-active hosts.
-    Postilion,
 }
 
 /// The table as it is written.
@@ -262,7 +253,7 @@ impl Text {
     }
 }
 
-fn is_digits(text: &str) -> bool {
+pub(super) fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 

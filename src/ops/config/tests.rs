@@ -1,8 +1,12 @@
 //! Good configurations come out whole; each broken one is refused with its line, key and reason.
 
+mod host;
+mod route;
+
 use super::*;
 use crate::domain::pin::BlockFormat;
 use crate::domain::request::{Channel, Rights};
+use crate::route::Route;
 
 const DEMO: &str = include_str!("../../../deploy/demo/pinion.toml");
 const EXAMPLE: &str = include_str!("../../../deploy/pinion.example.toml");
@@ -53,12 +57,19 @@ fn known(names: &'static [&'static str]) -> impl Fn(&str) -> Result<(), String> 
 }
 
 fn check_names(config: &Config) -> Result<(), ConfigError> {
-    let keys = ["zpk.atm", "zpk.acquirer", "zak.acquirer", "zak.atm", "pvk.visa", "pvk.ibm"];
-    let keys: &'static [&'static str] = Box::leak(Box::new(keys));
     config.check_names(&Names {
         dialect: &known(&["iso87-ascii", "iso87-bcd", "postilion"]),
         framing: &known(&["be2"]),
-        key: &known(keys),
+        key: &known(&[
+            "zpk.atm",
+            "zpk.acquirer",
+            "zpk.postilion",
+            "zak.acquirer",
+            "zak.atm",
+            "zmk.partner",
+            "pvk.visa",
+            "pvk.ibm",
+        ]),
     })
 }
 
@@ -122,6 +133,11 @@ fn unknown_missing_and_mistyped_keys() {
     let link = |line: &str| format!("zpk = \"zpk.atm\"\n{line}\n");
     let zpk = "zpk = \"zpk.atm\"\n";
     check(zpk, &link("active = \"never\""), "13: link[0].active: invalid value: string \"never\"");
+    check(
+        zpk,
+        &link("active = 1"),
+        "13: link[0].active: invalid type: integer `1`, expected \"product\"",
+    );
     check(zpk, &link("channel = \"X\""), "13: link[0].channel: unknown variant `X`");
     check(zpk, &link("rights = [\"change\", \"drop\"]"), "13: link[0].rights[1]: unknown variant");
     check(
@@ -294,6 +310,40 @@ fn the_example_shows_every_key() {
     assert_eq!(tls.certificate, Path::new("/etc/pinion/tls/atm-1.pem"));
     assert_eq!(config.request_ms(&config.links[0]), 4000);
     assert_eq!(config.links[0].allow, ["10.1.0.0/16".parse().unwrap()]);
+    assert_eq!(config.links[1].dialect, "/etc/pinion/partner-1.toml");
+    assert_eq!(config.links[1].active, ActiveWish::Message);
+    assert_eq!(config.warnings(), []);
+
+    // Each table is asked for its keys by a key it does not have; all of them must stand in a table of that name.
+    let shown: serde_json::Value = toml::from_str(EXAMPLE).unwrap();
+    let header = |line: &str| Some(line.strip_prefix('[')?.split(']').next()?.replace('[', ""));
+    let mut asked = 0;
+    for (number, line) in EXAMPLE.lines().enumerate() {
+        let Some(path) = header(line) else { continue };
+        let mut lines: Vec<_> = EXAMPLE.lines().collect();
+        lines.insert(number + 1, "unheard-of = 1");
+        let error = Config::parse(&lines.join("\n"), "p.toml").unwrap_err();
+        let Some((_, keys)) = error.reason().split_once("expected ") else {
+            assert!(["postilion.codes", "postilion.fields"].contains(&&*path), "{error}");
+            continue;
+        };
+        assert_eq!(error.line(), number + 2, "{error}");
+        for key in keys.split('`').skip(1).step_by(2) {
+            assert!(shows(&shown, &path, key), "{path}.{key} is not in the example");
+            asked += 1;
+        }
+    }
+    assert!(100 < asked, "{asked} keys");
+}
+
+/// Whether one of the tables at `path` has `key`.
+fn shows(value: &serde_json::Value, path: &str, key: &str) -> bool {
+    let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+    match value {
+        serde_json::Value::Array(items) => items.iter().any(|item| shows(item, path, key)),
+        _ if path.is_empty() => value.get(key).is_some(),
+        _ => value.get(first).is_some_and(|inner| shows(inner, rest, key)),
+    }
 }
 
 proptest::proptest! {

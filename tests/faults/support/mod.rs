@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 pub(crate) mod leak;
 pub(crate) mod message;
 pub(crate) mod node;
+pub(crate) mod peers;
 
 /// How long a test waits for anything before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -48,6 +49,11 @@ impl Random {
         let given = std::env::var("PINION_TEST_SEED").ok().and_then(|text| text.parse().ok());
         let seed = given.unwrap_or_else(|| RandomState::new().build_hasher().finish());
         eprintln!("{test}: PINION_TEST_SEED={seed}");
+        Self(seed)
+    }
+
+    /// Another one, whose numbers follow from the first one's.
+    pub(crate) fn seeded(seed: u64) -> Self {
         Self(seed)
     }
 

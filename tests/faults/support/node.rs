@@ -52,7 +52,7 @@ pub(crate) fn clear_keys() -> Vec<String> {
     keys.map(|key| key["clear"].as_str().expect("hex").to_owned()).collect()
 }
 
-fn pinion(arguments: &[&str]) -> Command {
+pub(crate) fn pinion(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pinion"));
     command.args(arguments).stdin(Stdio::null());
     command
@@ -68,7 +68,7 @@ fn done(arguments: &[&str]) -> String {
 }
 
 /// A port that no other test of this process was given. Below the ports that clients get from the system.
-fn port() -> u16 {
+pub(crate) fn port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let spread = u16::try_from(std::process::id() % 80).expect("small") * 100;
     eventually("a free port", || {
@@ -201,6 +201,19 @@ impl Node {
     /// Starts the binary and waits until it is ready.
     #[track_caller]
     pub(crate) fn start(&mut self) {
+        self.child = Some(self.spawn());
+        eventually("the node is ready", || {
+            if let Some(status) = self.child.as_mut().and_then(|c| c.try_wait().expect("a status"))
+            {
+                panic!("ended at once: {status}: {}", self.output());
+            }
+            self.page("/ready").filter(|(status, _)| *status == 200)
+        });
+    }
+
+    /// Starts the binary without waiting for anything. The caller has the process.
+    #[track_caller]
+    pub(crate) fn spawn(&self) -> Child {
         let log = File::options().create(true).append(true).open(self.path("output.log"));
         let log = log.expect("a log");
         let config = self.config();
@@ -211,14 +224,18 @@ impl Node {
             command.args(["serve", "--config", &config]).stdin(Stdio::null());
         }
         command.stdout(log.try_clone().expect("a log")).stderr(log);
-        self.child = Some(command.spawn().expect("started"));
-        eventually("the node is ready", || {
-            if let Some(status) = self.child.as_mut().and_then(|c| c.try_wait().expect("a status"))
-            {
-                panic!("ended at once: {status}: {}", self.output());
-            }
-            self.page("/ready").filter(|(status, _)| *status == 200)
-        });
+        command.spawn().expect("started")
+    }
+
+    /// Hands the process to a test that kills and starts it while others use the node.
+    #[track_caller]
+    pub(crate) fn take_child(&mut self) -> Child {
+        self.child.take().expect("running")
+    }
+
+    /// Takes the process back.
+    pub(crate) fn give_child(&mut self, child: Child) {
+        self.child = Some(child);
     }
 
     /// Process id of the running binary.

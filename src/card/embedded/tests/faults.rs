@@ -45,11 +45,11 @@ async fn a_changed_record_breaks_the_chain_where_it_is() {
 #[derive(Default)]
 pub(super) struct Faults {
     /// Syncs still to succeed, where a failure is wanted: 0 is none wanted.
-    fail_after: AtomicU64,
+    pub(super) fail_after: AtomicU64,
     /// Syncs wait.
     pub(super) hold: AtomicBool,
     /// Writes are forgotten unless synced.
-    lose_unsynced: AtomicBool,
+    pub(super) lose_unsynced: AtomicBool,
 }
 
 struct FaultyJournal {
@@ -206,10 +206,10 @@ fn a_second_process_a_newer_format_and_other_keys_are_named() {
     let other = EmbeddedStore::open(dir.path(), Arc::new(TestVault(8)), options()).unwrap_err();
     assert!(matches!(other, OpenError::OtherKeys { .. }), "{other}");
     let tables = Tables::open(&dir.path().join("cards")).unwrap();
-    tables.begin(2, b"").unwrap();
+    tables.begin(3, b"").unwrap();
     drop(tables);
     let newer = EmbeddedStore::open(dir.path(), Arc::new(TestVault(7)), options()).unwrap_err();
-    assert!(matches!(newer, OpenError::Newer { found: 2, .. }), "{newer}");
+    assert!(matches!(newer, OpenError::Newer { found: 3, .. }), "{newer}");
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn a_bulk_load_that_died_is_noted_at_the_next_open() {
         })
         .unwrap();
     match note {
-        Some(codec::Body::Bulk(note)) => {
+        Some(Body::Bulk(note)) => {
             assert_eq!((note.complete, &*note.source), (false, "cards.csv"));
         }
         other => panic!("{other:?}"),

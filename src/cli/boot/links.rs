@@ -1,0 +1,147 @@
+//! Settings of every link: dialects loaded, names of keys resolved, certificates read.
+//!
+//! **Never here:** sockets.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cli::Failure;
+use crate::domain::request::{LinkId, Tag};
+use crate::hsm::Hsm;
+use crate::hsm::soft::SoftHsm;
+use crate::iso8583::Dialect;
+use crate::iso8583::frame::Framing;
+use crate::link::session::Timers;
+use crate::link::tls::{Tls, TlsFiles};
+use crate::link::{Codes, KeyExchange, MacRule, PinMap, Settings, Wish};
+use crate::ops::config::{ActiveWish, Config, Link};
+
+/// Settings of every link, in the order of the file.
+pub(crate) fn links(config: &Config, hsm: &SoftHsm) -> Result<Vec<Settings>, Failure> {
+    let mut dialects: HashMap<&str, Spoken> = HashMap::new();
+    let mut settings = Vec::new();
+    for (index, link) in config.links.iter().enumerate() {
+        let spoken = match dialects.get(link.dialect.as_str()) {
+            Some(spoken) => spoken.clone(),
+            None => Spoken::load(config, index, link)?,
+        };
+        dialects.insert(&link.dialect, spoken.clone());
+        settings.push(one_link(config, hsm, index, link, spoken)?);
+    }
+    Ok(settings)
+}
+
+/// A dialect with what links need of it.
+#[derive(Clone)]
+struct Spoken {
+    dialect: Arc<Dialect>,
+    map: Arc<PinMap>,
+    codes: Arc<Codes>,
+}
+
+impl Spoken {
+    fn load(config: &Config, index: usize, link: &Link) -> Result<Self, Failure> {
+        let dialect = load_dialect(&link.dialect)
+            .map_err(|reason| config.error(&format!("link[{index}].dialect"), reason))?;
+        let bad = |error: crate::iso8583::SpecError| Failure::Config(error.to_string());
+        let map = Arc::new(PinMap::of(&dialect).map_err(bad)?);
+        let codes = Arc::new(Codes::of_dialect(&dialect).map_err(bad)?);
+        Ok(Self { dialect, map, codes })
+    }
+}
+
+/// A built-in dialect by name, or a file whose name ends in `.toml`.
+pub(crate) fn load_dialect(name: &str) -> Result<Arc<Dialect>, String> {
+    if let Some(dialect) = Dialect::builtin(name) {
+        return Ok(dialect);
+    }
+    if Path::new(name).extension().is_none_or(|e| e != "toml") {
+        let known: Vec<_> = Dialect::builtin_names().collect();
+        return Err(format!("no dialect {name:?}: one of {}, or a .toml file", known.join(", ")));
+    }
+    let text = std::fs::read_to_string(name).map_err(|error| format!("{name}: {error}"))?;
+    Dialect::load(&text, name).map(Arc::new).map_err(|error| error.to_string())
+}
+
+fn one_link(
+    config: &Config,
+    hsm: &SoftHsm,
+    index: usize,
+    link: &Link,
+    spoken: Spoken,
+) -> Result<Settings, Failure> {
+    let at = |key: &str| format!("link[{index}].{key}");
+    let key = |name: &str, place: &str| {
+        hsm.key(name).ok_or_else(|| {
+            config.error(&at(place), format!("no key {name:?} in {}", config.hsm.keys.display()))
+        })
+    };
+    let framing: Framing =
+        link.framing.parse().map_err(|error| config.error(&at("framing"), error))?;
+    let mac = match &link.mac {
+        Some(mac) => Some(MacRule {
+            key: key(&mac.key, "mac.key")?,
+            required: mac.required,
+            bytes: mac.bytes,
+        }),
+        None => None,
+    };
+    let tls = match &link.tls {
+        Some(tls) => {
+            let files = TlsFiles {
+                certificate: tls.certificate.clone(),
+                key: tls.key.clone(),
+                client_ca: tls.client_ca.clone(),
+            };
+            Some(Arc::new(Tls::load(files).map_err(|error| config.error(&at("tls"), error))?))
+        }
+        None => None,
+    };
+    let key_exchange = match &link.key_exchange {
+        Some(exchange) => Some(KeyExchange {
+            zmk: key(&exchange.zmk, "key_exchange.zmk")?,
+            grace: Duration::from_secs(exchange.grace_seconds),
+        }),
+        None => None,
+    };
+    let wish = match link.active {
+        ActiveWish::Product => Wish::Fixed(None),
+        ActiveWish::Fixed(wish) => Wish::Fixed(Some(wish)),
+        ActiveWish::Message if spoken.map.carries_wish() => Wish::Message,
+        ActiveWish::Message => {
+            let (name, dialect) = (&link.name, spoken.dialect.name());
+            let reason = format!(
+                "link {name:?} cannot take the wish from its messages: dialect {dialect:?} names no \
+                 element for it, `active` in [pin_change]"
+            );
+            return Err(config.error(&at("active"), reason).into());
+        }
+    };
+    Ok(Settings {
+        id: LinkId(u16::try_from(index).unwrap_or(u16::MAX)),
+        name: link.name.as_str().into(),
+        listen: link.listen,
+        dialect: spoken.dialect,
+        map: spoken.map,
+        codes: spoken.codes,
+        framing,
+        zpk: key(&link.zpk, "zpk")?,
+        pin_block_format: link.pin_block_format,
+        channel: link.channel,
+        rights: link.rights,
+        institution: Tag::new(link.institution.as_bytes()),
+        wish,
+        mac,
+        key_exchange,
+        in_flight_max: link.in_flight,
+        connections_max: link.connections,
+        timers: Timers::from_seconds(link.idle_seconds, link.frame_seconds),
+        request_time: Duration::from_millis(link.request_ms.unwrap_or(config.limits.request_ms)),
+        require_sign_on: link.require_sign_on,
+        allow: link.allow.clone(),
+        tls,
+        slow_request: Duration::from_millis(config.log.slow_request_ms),
+    })
+}

@@ -1,0 +1,258 @@
+//! `pinion unsettled` and `pinion hosts`: an operator's acts on a running switch, over its admin port.
+//!
+//! The running switch has its store open, so these commands ask it instead of reading the files. **Never here:** a
+//! decision: the switch makes it.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, anyhow};
+use axum::http::{Method, Request, header};
+use clap::{Args, Subcommand};
+use comfy_table::Table;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+
+use crate::cli::Failure;
+use crate::limits::ADMIN_ANSWER_BYTES_MAX;
+
+/// The switch an act is for.
+#[derive(Debug, Args)]
+struct Target {
+    /// Its admin port. It takes acts from its own machine only.
+    #[arg(long, default_value = "127.0.0.1:9090")]
+    admin: SocketAddr,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `pinion unsettled`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  pinion unsettled list\n  \
+                        pinion unsettled settle 0f3c... --by ann --reason \"undone at the host by hand, ticket 812\"")]
+pub(super) struct Unsettled {
+    #[command(subcommand)]
+    act: UnsettledAct,
+}
+
+#[derive(Debug, Subcommand)]
+enum UnsettledAct {
+    /// Changes whose outcome at a host is unknown, oldest first.
+    List {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// One of them.
+    Show {
+        /// Its key, as `list` prints it.
+        key: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// End one without the host: its reversal is sent no more. Who and why go into the audit.
+    Settle {
+        /// Its key, as `list` prints it.
+        key: String,
+        /// Who says so.
+        #[arg(long)]
+        by: String,
+        /// Why, without card data.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// Arguments of `pinion hosts`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  pinion hosts list\n  pinion hosts drain postilion-1")]
+pub(super) struct Hosts {
+    #[command(subcommand)]
+    act: HostsAct,
+}
+
+#[derive(Debug, Subcommand)]
+enum HostsAct {
+    /// Nodes, their connections and what they are doing.
+    List {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Give a node no new requests; what is under way is finished.
+    Drain {
+        /// Its name.
+        host: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Give a node requests again.
+    Resume {
+        /// Its name.
+        host: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Ask a node for a new zone key under the zone master key.
+    ExchangeKey {
+        /// Its name.
+        host: String,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+impl Unsettled {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        match self.act {
+            UnsettledAct::List { target } => {
+                let answer = target.get("/admin/unsettled")?;
+                target.print_list(&answer, "unsettled")
+            }
+            UnsettledAct::Show { key, target } => {
+                let answer = target.get(&format!("/admin/unsettled/{}", plain(&key)?))?;
+                target.print(&answer);
+                Ok(())
+            }
+            UnsettledAct::Settle { key, by, reason, target } => {
+                let path = format!("/admin/unsettled/{}/settle", plain(&key)?);
+                let answer = target.post(&path, &json!({ "by": by, "reason": reason }))?;
+                target.print(&answer);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Hosts {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let (host, act, target) = match self.act {
+            HostsAct::List { target } => {
+                let answer = target.get("/status")?;
+                return target.print_list(&answer, "hosts");
+            }
+            HostsAct::Drain { host, target } => (host, "drain", target),
+            HostsAct::Resume { host, target } => (host, "resume", target),
+            HostsAct::ExchangeKey { host, target } => (host, "exchange-key", target),
+        };
+        let path = format!("/admin/hosts/{}/{act}", plain(&host)?);
+        let answer = target.post(&path, &json!({}))?;
+        target.print(&answer);
+        Ok(())
+    }
+}
+
+/// Names and keys stand in a path as they are.
+fn plain(name: &str) -> Result<&str, Failure> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if !name.is_empty() && name.bytes().all(fits) {
+        return Ok(name);
+    }
+    Err(Failure::Usage(format!("{name:?}: letters, digits, - _ . only")))
+}
+
+impl Target {
+    fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.ask(Method::GET, path, String::new())
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.ask(Method::POST, path, body.to_string())
+    }
+
+    fn ask(&self, method: Method, path: &str, body: String) -> Result<Value, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (code, answer) = runtime.block_on(self.exchange(method, path, body))?;
+        if code == 200 {
+            return Ok(answer);
+        }
+        let why = answer["error"].as_str().unwrap_or("no reason given");
+        Err(anyhow!("{}: {code}: {why}", self.admin).into())
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> anyhow::Result<(u16, Value)> {
+        let stream = tokio::net::TcpStream::connect(self.admin).await.with_context(|| {
+            format!("{}: is the switch running, and its admin port this one?", self.admin)
+        })?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let connection = tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.admin.to_string())
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(bytes::Bytes::from(body)))?;
+        let answer = sender.send_request(request).await?;
+        let code = answer.status().as_u16();
+        let body = Limited::new(answer.into_body(), ADMIN_ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| anyhow!("{}: {error}", self.admin))?.to_bytes();
+        drop(sender);
+        connection.abort();
+        let answer = serde_json::from_slice(&body).context("the answer is no JSON")?;
+        Ok((code, answer))
+    }
+
+    #[expect(clippy::print_stdout, reason = "this is the command's output")]
+    fn print(&self, answer: &Value) {
+        match answer.as_object() {
+            Some(object) if !self.json => {
+                for (name, value) in object {
+                    println!("{name:24} {}", cell(value));
+                }
+            }
+            _ => println!("{answer}"),
+        }
+    }
+
+    /// One line a row; as JSON one document a line.
+    #[expect(clippy::print_stdout, reason = "this is the command's output")]
+    fn print_list(&self, answer: &Value, name: &str) -> Result<(), Failure> {
+        let rows = answer[name].as_array().context("the switch does not tell that")?;
+        if self.json {
+            for row in rows {
+                println!("{row}");
+            }
+            return Ok(());
+        }
+        let Some(first) = rows.first().and_then(Value::as_object) else {
+            println!("none");
+            return Ok(());
+        };
+        let mut table = Table::new();
+        table.load_style(comfy_table::presets::NOTHING);
+        table.set_header(first.keys());
+        for row in rows {
+            table.add_row(first.keys().map(|key| cell(&row[key])));
+        }
+        println!("{table}");
+        Ok(())
+    }
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_would_leave_its_place_in_the_path_is_refused() {
+        assert!(plain("postilion-1").is_ok());
+        for bad in ["", "a/b", "..%2f", "a b", "a?b"] {
+            assert!(plain(bad).is_err(), "{bad}");
+        }
+    }
+}
