@@ -4,6 +4,7 @@
 //! Where next: `record` for a card, `product` for its rules, `gates` for who is refused, `embedded` for the disk.
 
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::domain::clock::WallMillis;
@@ -215,6 +216,7 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Unavailable`]; [`StoreError::Poisoned`], since no settlement can be noted then.
     fn unsettled(
         &self,
+        hosts: RangeInclusive<HostId>,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Arc<Unsettled>>, StoreError>> + Send;
 

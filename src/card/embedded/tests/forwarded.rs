@@ -71,7 +71,7 @@ async fn told(store: &EmbeddedStore, number: u64) -> String {
 }
 
 async fn unsettled(store: &EmbeddedStore) -> Vec<u64> {
-    let list = store.unsettled(100).await.unwrap();
+    let list = store.unsettled(HostId::ALL, 100).await.unwrap();
     assert_eq!(store.unsettled_count(), list.len());
     list.iter().map(|change| u64::from(change.forwarded.stan.0)).collect()
 }
