@@ -187,7 +187,7 @@ pub trait Store: Send + Sync + 'static {
     /// `entry` says [`crate::domain::outcome::Reason::OutcomeUnknown`], which is what holds if nothing follows. The
     /// claim that comes back is another one: dropping it leaves the change unsettled. [`Store::commit`] ends it:
     /// with a host's answer it is settled and the answer kept; with `OutcomeUnknown` it is unsettled and that answer
-    /// kept; with any other reason and no host's code nothing was sent, and the key is free again.
+    /// kept; with `NotSent` nothing was sent, and the key is free again.
     ///
     /// # Errors
     /// See [`StoreError`]: [`StoreError::Full`] also when too many changes are open. Nothing may be sent then.

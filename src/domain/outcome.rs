@@ -190,6 +190,8 @@ reasons! {
     SystemError = 28, Us, "system_error";
     /// A host declined it with a code that no other reason stands for.
     HostDeclined = 29, Host, "host_declined";
+    /// It was to be forwarded, and not one byte of it was sent: the same request may be tried again.
+    NotSent = 30, Us, "not_sent";
 }
 
 #[cfg(test)]

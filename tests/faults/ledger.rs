@@ -340,7 +340,7 @@ fn compare_journals(state: &Value, exported: &str) {
         let allowed: &[&str] = match (change.outcome.as_str(), taken_back) {
             (_, true) => &["absent", "declined", "reversed"],
             ("approved", false) => &["applied", "superseded"],
-            ("unavailable", false) => &["absent"],
+            ("not_sent", false) => &["absent"],
             (_, false) => &["absent", "declined"],
         };
         assert!(allowed.contains(&state), "{key}: {change:?}, but the host has it {state}");

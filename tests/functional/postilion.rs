@@ -111,7 +111,7 @@ fn a_change_goes_to_a_node_and_back() {
     assert_ne!(sent["stan"], change.text(11), "the node sees a trace number of the switch");
     assert_eq!(sent["terminal"], change.text(41));
 
-    pair.check("a repeat", "postilion-in", &change.clone().as_mti("0601"), "00");
+    pair.check("a repeat", "postilion-in", &change.as_mti("0601"), "00");
     assert_eq!(pair.newest()["times_received"], 1, "a repeat does not reach a node");
     pair.check("the old PIN", "atm-1", &ATM.change(VERVE, "1111", "1379"), "55");
     pair.check("the same PIN", "atm-1", &ATM.change(VERVE, "2580", "2580"), "C0");
@@ -168,7 +168,7 @@ fn no_answer_is_unknown_and_reversed() {
     pair.faults(&json!({ "drop_answer": { "share": 1, "reversals": 0 } }));
     let change = NODE.change(VERVE, "1111", "2580");
     pair.check("no answer", "postilion-in", &change, "68");
-    pair.check("its repeat", "postilion-in", &change.clone().as_mti("0601"), "68");
+    pair.check("its repeat", "postilion-in", &change.as_mti("0601"), "68");
     pair.until_settled();
     assert_eq!(pair.newest()["state"], "reversed");
     assert_eq!(pair.card()["pin"], "1111");

@@ -55,12 +55,11 @@ pub(crate) enum Fate {
 }
 
 impl Fate {
-    /// Of an approval or a host's decline the change is settled. A decline without a host's code is ours: nothing was
-    /// sent. (A host's decline that lost its code would be taken for that too: the host changed nothing either.)
+    /// Anything but what nobody knows and what was not sent is a host's answer.
     pub(crate) fn of(entry: &Entry) -> Self {
         match entry.declined {
             Some(declined) if declined.reason == Reason::OutcomeUnknown => Self::Unknown,
-            Some(declined) if declined.host.is_none() => Self::NotSent,
+            Some(declined) if declined.reason == Reason::NotSent => Self::NotSent,
             Some(_) | None => Self::Settled,
         }
     }

@@ -42,7 +42,7 @@ async fn live(store: &EmbeddedStore, number: u64, dice: &mut Dice) -> (Option<&'
             ("wrong_pin", false)
         }
         3 => {
-            let declined = Some(Reason::Unavailable.into());
+            let declined = Some(Reason::NotSent.into());
             end(store, claim, Entry { declined, ..of_card(number) }).await;
             return (None, false);
         }

@@ -32,7 +32,7 @@ pub(super) fn host_declined(number: u64) -> Entry {
 }
 
 fn not_sent(number: u64) -> Entry {
-    Entry { declined: Some(Reason::Unavailable.into()), ..of_card(number) }
+    Entry { declined: Some(Reason::NotSent.into()), ..of_card(number) }
 }
 
 pub(super) fn reversed(number: u64) -> Settlement {
