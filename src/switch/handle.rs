@@ -86,6 +86,11 @@ impl<P: Parts> Switch<P> {
         &self.world.store
     }
 
+    /// The nodes beyond us.
+    pub fn hosts(&self) -> &P::Hosts {
+        &self.world.hosts
+    }
+
     /// The clock all parts share.
     pub fn clock(&self) -> &P::Clock {
         &self.world.clock
