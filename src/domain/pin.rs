@@ -117,6 +117,30 @@ pub enum NewPin {
     Zone(ZonePin),
 }
 
+impl From<LmkPin> for PresentedPin {
+    fn from(pin: LmkPin) -> Self {
+        Self::Lmk(pin)
+    }
+}
+
+impl From<ZonePin> for PresentedPin {
+    fn from(pin: ZonePin) -> Self {
+        Self::Zone(pin)
+    }
+}
+
+impl From<LmkPin> for NewPin {
+    fn from(pin: LmkPin) -> Self {
+        Self::Lmk(pin)
+    }
+}
+
+impl From<ZonePin> for NewPin {
+    fn from(pin: ZonePin) -> Self {
+        Self::Zone(pin)
+    }
+}
+
 /// A clear PIN that is to be shown to its owner: ASCII digits, wiped on drop, masked in `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RevealedPin(Zeroizing<Vec<u8>>);

@@ -179,7 +179,8 @@ impl<P: Parts> Switch<P> {
         let route = route.ok_or(Reason::NoRoute)?;
 
         let (named, shown) = (named.as_ref(), &mut answer.pin);
-        let job = Job { request, rules: &rules, card, named, fingerprint, overridden, stages, shown };
+        let job =
+            Job { request, rules: &rules, card, named, fingerprint, overridden, stages, shown };
         if named.is_none() {
             return self.refuse(&job, claim, Reason::CardUnknown, self.world.clock.wall()).await;
         }
