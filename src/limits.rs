@@ -144,6 +144,8 @@ pub const MATCH_KEY_BYTES_MAX: usize = 64;
 pub const SETTLE_REASON_BYTES_MAX: usize = 200;
 /// Bytes of a note in the audit. A longer one is cut.
 pub const NOTE_BYTES_MAX: usize = 200;
+/// PINs drawn before a product's rules are taken for ones that no PIN meets: the request is declined.
+pub const PIN_DRAWS_MAX: usize = 64;
 /// Bytes of one journal record.
 pub const RECORD_BYTES_MAX: usize = 1280;
 

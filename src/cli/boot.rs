@@ -90,6 +90,7 @@ pub(crate) fn rules(config: &Config, hsm: &SoftHsm) -> Result<Rules, Failure> {
             rules: product.rules.clone(),
             tries_max: product.tries_max,
             changes_per_day_max: product.changes_per_day_max,
+            allow_set: product.allow_set,
             recoverable: product.recoverable,
         });
     }

@@ -104,7 +104,6 @@ impl Postilion {
         }
     }
 
-    #[expect(clippy::print_stdout, reason = "where it listens is what scripts wait for")]
     fn run(&self) -> Result<(), Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.context("cannot start the runtime")?;
@@ -115,13 +114,13 @@ impl Postilion {
             if self.json {
                 let nodes: Vec<_> = running.nodes().iter().map(ToString::to_string).collect();
                 let admin = running.admin().map(|address| address.to_string());
-                println!("{}", json!({ "nodes": nodes, "admin": admin }));
+                say!("{}", json!({ "nodes": nodes, "admin": admin }));
             } else {
                 for (address, number) in running.nodes().iter().zip(1..) {
-                    println!("node {number} listens on {address}");
+                    say!("node {number} listens on {address}");
                 }
                 if let Some(address) = running.admin() {
-                    println!("admin listens on {address}");
+                    say!("admin listens on {address}");
                 }
             }
             tokio::select! {

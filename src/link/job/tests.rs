@@ -14,7 +14,9 @@ use crate::card::product::{Product, Products};
 use crate::card::record::{AccountStatus, AccountType, CardStatus, ProductKey};
 use crate::domain::clock::SystemClock;
 use crate::domain::pan::{Account12, Pan};
-use crate::domain::pin::{BlockFormat, KeyId, LmkPin, Method, PinRules, Reference, ZonePin};
+use crate::domain::pin::{
+    BlockFormat, KeyId, LmkPin, Method, PinRules, PresentedPin, Reference, RsaPadding, ZonePin,
+};
 use crate::domain::request::{Channel, LinkId, Rights};
 use crate::domain::vault::Vault;
 use crate::host::NoHosts;
@@ -60,14 +62,25 @@ impl Hsm for Panicking {
         self.0.to_lmk(pin, account).await
     }
 
+    async fn from_lmk(
+        &self,
+        pin: &LmkPin,
+        to_key: KeyId,
+        to_format: BlockFormat,
+        account: &Account12,
+    ) -> Result<ZonePin, HsmError> {
+        self.0.from_lmk(pin, to_key, to_format, account).await
+    }
+
     async fn verify(
         &self,
-        current: &ZonePin,
+        current: &PresentedPin,
         account: &Account12,
         method: &Method,
         reference: &Reference,
     ) -> Result<Verdict, HsmError> {
-        assert!(current.block() != TRIGGER, "a bug that one PIN block meets");
+        let block = if let PresentedPin::Zone(pin) = current { pin.block() } else { &[] };
+        assert!(block != TRIGGER, "a bug that one PIN block meets");
         self.0.verify(current, account, method, reference).await
     }
 
@@ -77,8 +90,9 @@ impl Hsm for Panicking {
         account: &Account12,
         method: &Method,
         rules: &PinRules,
+        current: &Reference,
     ) -> Result<Reference, HsmError> {
-        self.0.derive(new, account, method, rules).await
+        self.0.derive(new, account, method, rules, current).await
     }
 
     async fn verify_and_derive(&self, change: &Change<'_>) -> Result<ChangeVerdict, HsmError> {
@@ -101,6 +115,33 @@ impl Hsm for Panicking {
         account: &Account12,
     ) -> Result<LmkPin, HsmError> {
         self.0.encrypt_pin(digits, account).await
+    }
+
+    async fn decrypt_pin(
+        &self,
+        key: KeyId,
+        cipher: &[u8],
+        padding: RsaPadding,
+        account: &Account12,
+    ) -> Result<LmkPin, HsmError> {
+        self.0.decrypt_pin(key, cipher, padding, account).await
+    }
+
+    async fn random_pin(
+        &self,
+        account: &Account12,
+        digits: u8,
+        rules: &PinRules,
+    ) -> Result<LmkPin, HsmError> {
+        self.0.random_pin(account, digits, rules).await
+    }
+
+    async fn reveal(
+        &self,
+        pin: &LmkPin,
+        account: &Account12,
+    ) -> Result<zeroize::Zeroizing<Vec<u8>>, HsmError> {
+        self.0.reveal(pin, account).await
     }
 
     async fn mac(&self, key: KeyId, message: &[u8]) -> Result<[u8; 8], HsmError> {
@@ -173,6 +214,7 @@ pub(in crate::link) fn product(hsm: &SoftHsm) -> Product {
         rules: PinRules { lengths: 1 << 4, ..PinRules::default() },
         tries_max: 3,
         changes_per_day_max: None,
+        allow_set: false,
         recoverable: false,
     }
 }
@@ -213,7 +255,13 @@ pub(in crate::link) fn settings(hsm: &SoftHsm, mac: bool) -> Settings {
         zpk: hsm.key("zpk.atm").unwrap(),
         pin_block_format: BlockFormat::Iso0,
         channel: Channel::Atm,
-        rights: Rights { change: true, reverse: true, unblock: true, verify: true },
+        rights: Rights {
+            change: true,
+            reverse: true,
+            unblock: true,
+            verify: true,
+            ..Rights::default()
+        },
         institution: Tag::default(),
         wish: Wish::Fixed(None),
         mac: mac.then_some(MacRule { key, required: false, bytes: 8 }),
