@@ -205,7 +205,7 @@ impl<P: Parts> Switch<P> {
         }
     }
 
-    /// Where the request goes, and whether policy turned its wish round, which is told, counted and kept in the journal.
+    /// Where the request goes, and whether policy turned its wish round, which is told, counted and journaled.
     fn choose(&self, rules: &Rules, request: &PinRequest, pan: &Pan) -> (Option<Route>, bool) {
         let (wish, institution, link) = (request.wish, request.institution, Some(request.link));
         let question = Question { pan, wish, institution, link };
