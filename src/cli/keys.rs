@@ -4,25 +4,22 @@
 //! command line (other users of the machine see it there) or on the screen; what is shown is check values. Where next:
 //! `hsm::keyfile` for the file, `hsm::exchange` for components and wrapped keys.
 
-use std::io::{BufRead, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::hsm::exchange::{ExchangeError, combine, unwrap};
 use crate::hsm::key::{
-    Algorithm, CheckValue, ClearKey, KEY_BYTES_MAX, KeyError, KeyType, TestKeys, check_value, rsa,
-    set_odd_parity,
+    Algorithm, CheckValue, ClearKey, KeyError, KeyType, TestKeys, check_value, rsa, set_odd_parity,
 };
 use crate::hsm::keyfile::{KeyFile, KeyFileError};
 use crate::hsm::lmk::{LMK_BYTES, Lmk};
 
-/// Longest line or file that carries a component: hex in groups with white space.
-const INPUT_BYTES_MAX: usize = 512;
-/// Longest PEM file that is read: a key pair of 4096 bits takes a fifth of it.
-const PEM_BYTES_MAX: usize = 16 * 1024;
+mod input;
+
+use input::{prompt, read_file, read_pem};
 
 /// Arguments of `pinion keys`.
 #[derive(Debug, Args)]
@@ -409,89 +406,6 @@ fn parse_check_value(text: &str) -> Result<CheckValue, KeysError> {
     hex::decode_to_slice(text, &mut value)
         .map_err(|_| KeysError::Usage("--kcv takes six hex digits".into()))?;
     Ok(value)
-}
-
-/// Hex of a file, or of one line of standard input for `-`. White space does not count.
-fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeysError> {
-    if path == Path::new("-") {
-        return prompt(1, 1);
-    }
-    let io = |source| KeyFileError::Io { path: path.into(), doing: "read", source };
-    let mut text = Zeroizing::new(Vec::with_capacity(INPUT_BYTES_MAX + 1));
-    let file = std::fs::File::open(path).map_err(io)?;
-    file.take(INPUT_BYTES_MAX as u64 + 1).read_to_end(&mut text).map_err(io)?;
-    parse_hex(&text).map_err(|why| KeysError::Input(format!("{}: {why}", path.display())))
-}
-
-/// The PKCS #8 document of a PEM file.
-fn read_pem(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeysError> {
-    let io = |source| KeyFileError::Io { path: path.into(), doing: "read", source };
-    let mut text = Zeroizing::new(Vec::with_capacity(PEM_BYTES_MAX));
-    let file = std::fs::File::open(path).map_err(io)?;
-    file.take(PEM_BYTES_MAX as u64).read_to_end(&mut text).map_err(io)?;
-    rsa::from_pem(&text).map_err(|why| KeysError::Input(format!("{}: {why}", path.display())))
-}
-
-/// Asks on standard error, reads a line of standard input, and keeps a terminal from showing it.
-fn prompt(number: usize, count: usize) -> Result<Zeroizing<Vec<u8>>, KeysError> {
-    let input = std::io::stdin();
-    let failed = |e: std::io::Error| KeysError::Input(format!("standard input: {e}"));
-    let silent = input.is_terminal().then(|| Silence::start(&input));
-    if silent.is_some() {
-        let _ = write!(std::io::stderr(), "component {number} of {count}: ");
-    }
-    let mut line = Zeroizing::new(Vec::with_capacity(INPUT_BYTES_MAX + 1));
-    let limit = INPUT_BYTES_MAX as u64 + 1;
-    input.lock().take(limit).read_until(b'\n', &mut line).map_err(failed)?;
-    if silent.is_some() {
-        let _ = writeln!(std::io::stderr());
-    }
-    parse_hex(&line).map_err(|why| KeysError::Input(format!("component {number}: {why}")))
-}
-
-fn parse_hex(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
-    let mut digits = Zeroizing::new(Vec::with_capacity(INPUT_BYTES_MAX));
-    digits.extend(text.iter().filter(|b| !b.is_ascii_whitespace()).take(INPUT_BYTES_MAX));
-    let mut bytes = Zeroizing::new(vec![0; digits.len() / 2]);
-    if bytes.is_empty() || bytes.len() > KEY_BYTES_MAX {
-        return Err(format!("{} hex digits; a key has 32, 48 or 64", digits.len()));
-    }
-    if let Err(error) = hex::decode_to_slice(&digits[..], &mut bytes) {
-        bytes.zeroize();
-        // The error of the crate shows the character; a wrong one is still part of a key.
-        return Err(match error {
-            hex::FromHexError::InvalidHexCharacter { index, .. } => {
-                format!("character {} is no hex digit", index + 1)
-            }
-            _ => format!("{} hex digits; a key has 32, 48 or 64", digits.len()),
-        });
-    }
-    Ok(bytes)
-}
-
-/// A terminal that does not show what is typed, until dropped.
-struct Silence(Option<(std::io::Stdin, rustix::termios::Termios)>);
-
-impl Silence {
-    fn start(input: &std::io::Stdin) -> Self {
-        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-        let Ok(before) = tcgetattr(input) else { return Self(None) };
-        let mut silent = before.clone();
-        silent.local_modes.remove(LocalModes::ECHO);
-        match tcsetattr(input, OptionalActions::Flush, &silent) {
-            Ok(()) => Self(Some((std::io::stdin(), before))),
-            Err(_) => Self(None),
-        }
-    }
-}
-
-impl Drop for Silence {
-    fn drop(&mut self) {
-        if let Some((input, before)) = &self.0 {
-            let now = rustix::termios::OptionalActions::Now;
-            let _ = rustix::termios::tcsetattr(input, now, before);
-        }
-    }
 }
 
 fn print(line: &str) {

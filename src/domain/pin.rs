@@ -2,8 +2,8 @@
 //!
 //! A PIN outside `hsm` is always one of two things: a block under a zone key ([`ZonePin`]) or a block under the local
 //! master key ([`LmkPin`]). Only the HSM's translation leads from one to the other. A [`Reference`] is what the card
-//! record keeps. The one clear PIN is a [`RevealedPin`], on its way to who may see it. **Never here:** a key, arithmetic
-//! on a PIN.
+//! record keeps. The one clear PIN is a [`RevealedPin`], on its way to who may see it. **Never here:** a key,
+//! arithmetic on a PIN.
 
 use std::fmt;
 

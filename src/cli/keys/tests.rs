@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser};
 
-use crate::cli::keys::{Keys, KeysError, parse_hex};
+use crate::cli::keys::input::parse_hex;
+use crate::cli::keys::{Keys, KeysError};
 use crate::hsm::exchange::ExchangeError;
 use crate::hsm::key::{KeyError, KeyType, TestKeys};
 use crate::hsm::keyfile::{KeyFile, KeyFileError};
@@ -147,7 +148,7 @@ fn rsa_key_pairs() {
     assert_eq!(place.kcv("rsa.demo"), digest[..6]);
     place.run(&["public", "rsa.demo"]).unwrap();
 
-    place.run(&["generate", "rsa.new", "--type", "RSA"]).unwrap();
+    place.run(&["generate", "rsa.new", "--type", "RSA", "--allow-test-keys"]).unwrap();
     assert_ne!(place.kcv("rsa.new"), place.kcv("rsa.demo"));
     place.run(&["public", "rsa.new", "--json"]).unwrap();
     place.run(&["list"]).unwrap();
