@@ -4,6 +4,8 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
+pub(crate) mod caller;
+pub(crate) mod compare;
 pub(crate) mod leak;
 pub(crate) mod message;
 pub(crate) mod node;
