@@ -13,11 +13,15 @@ use std::time::Duration;
 use crate::domain::clock::Now;
 use crate::limits::IN_FLIGHT_PER_NODE_FREE;
 
-/// Answers in this second and in the one before.
+/// How many seconds count: this one, which has only begun, and some before, so that a moment in which nobody could
+/// answer (a stalled disk of ours) is not taken for the node's measure. A node that slows down is seen after as many.
+const SECONDS: usize = 4;
+
+/// Answers in the last few seconds.
 #[derive(Debug, Default)]
 pub(super) struct Throughput {
-    /// One for even seconds, one for odd: second (32 bits), answers (32 bits).
-    seconds: [AtomicU64; 2],
+    /// Each: second (32 bits), answers (32 bits).
+    seconds: [AtomicU64; SECONDS],
 }
 
 /// The second, as it is counted.
@@ -27,15 +31,6 @@ fn second(now: Now) -> u64 {
 }
 
 impl Throughput {
-    fn counter(&self, second: u64) -> &AtomicU64 {
-        &self.seconds[usize::from(second % 2 == 1)]
-    }
-
-    fn count(&self, second: u64) -> u64 {
-        let counter = self.counter(second).load(Ordering::Relaxed);
-        if counter >> 32 == second { counter & 0xFFFF_FFFF } else { 0 }
-    }
-
     /// A request was answered in time.
     pub(super) fn answered(&self, now: Now) {
         let second = second(now);
@@ -43,16 +38,18 @@ impl Throughput {
             let counted = if counter >> 32 == second { counter & 0xFFFF_FFFF } else { 0 };
             Some(second << 32 | (counted + 1).min(0xFFFF_FFFF))
         };
-        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
-        let _ = self.counter(second).fetch_update(set, fetch, step);
+        let Ok(at) = usize::try_from(second % SECONDS as u64) else { return };
+        let _ = self.seconds[at].fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
     }
 
     /// Requests the node may have in flight, when an answer is waited for so long and never more than `most` are
     /// allowed.
     pub(super) fn limit(&self, now: Now, request_time: Duration, most: usize) -> usize {
         let second = second(now);
-        // The busier of the two: this one has only begun.
-        let answers = self.count(second).max(self.count(second - 1));
+        let lately = |counter: &u64| second < (counter >> 32) + SECONDS as u64;
+        let counters = self.seconds.iter().map(|counter| counter.load(Ordering::Relaxed));
+        let answers = counters.filter(lately).map(|counter| counter & 0xFFFF_FFFF).max();
+        let answers = answers.unwrap_or(0);
         let half = u64::try_from(request_time.as_millis() / 2).unwrap_or(u64::MAX);
         let within = usize::try_from(answers.saturating_mul(half) / 1000).unwrap_or(usize::MAX);
         within.max(IN_FLIGHT_PER_NODE_FREE).min(most)
@@ -79,17 +76,17 @@ mod tests {
             throughput.answered(at(ms));
         }
         assert_eq!(throughput.limit(at(500), REQUEST, MOST), 500, "500 a second, one second");
-        assert_eq!(throughput.limit(at(1000), REQUEST, MOST), 500, "the second before counts");
+        assert_eq!(throughput.limit(at(1000), REQUEST, MOST), 500, "seconds before count");
         assert_eq!(throughput.limit(at(1000), REQUEST / 2, MOST), 250);
         assert_eq!(throughput.limit(at(1000), REQUEST * 4, MOST), MOST);
         for ms in 0..600 {
             throughput.answered(at(1000 + ms));
         }
-        assert_eq!(throughput.limit(at(1700), REQUEST, MOST), 600, "the busier one");
-        assert_eq!(throughput.limit(at(2999), REQUEST, MOST), 600);
-        assert_eq!(throughput.limit(at(3000), REQUEST, MOST), 128, "long ago");
-        throughput.answered(at(3000));
-        assert_eq!(throughput.limit(at(4000), REQUEST, MOST), 128, "an old counter begins again");
+        assert_eq!(throughput.limit(at(1700), REQUEST, MOST), 600, "the busiest one");
+        assert_eq!(throughput.limit(at(4999), REQUEST, MOST), 600);
+        assert_eq!(throughput.limit(at(5000), REQUEST, MOST), 128, "long ago");
+        throughput.answered(at(5000));
+        assert_eq!(throughput.limit(at(5000), REQUEST, MOST), 128, "an old counter begins again");
     }
 
     /// A node that does one request after the other, four times more of them than it can do: none waits for longer

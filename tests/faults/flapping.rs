@@ -34,7 +34,7 @@ fn a_node_that_flaps_costs_only_what_was_on_its_connections() {
     std::thread::scope(|scope| {
         let mut callers = Vec::new();
         for which in 0..CALLERS {
-            let caller = Caller::new(&node, &all, which, random.next(), &answers);
+            let caller = Caller::new(&node, &all, which, random.next(), &answers).keeping();
             callers.push(scope.spawn(|| caller.run(&stop)));
         }
         let begun = now();
@@ -57,7 +57,8 @@ fn a_node_that_flaps_costs_only_what_was_on_its_connections() {
     let counts = compare::books(&state, &all, &books);
     let asked: usize = counts.values().sum();
     let told = |code: &str| counts.get(code).copied().unwrap_or(0);
-    eprintln!("{span:?} of flapping: {asked} requests, told {counts:?}");
+    let unsent = node.metric("pinion_declines_total", &["not_sent"]);
+    eprintln!("{span:?}: {asked} requests, told {counts:?}; {unsent} of them found no other node");
     assert_eq!(told("00") + told("68") + told("91"), asked, "{counts:?}");
     assert!(1000 < told("00"), "{counts:?}");
     // 91 is for cards that wait for their reversal: the other node takes whatever was not sent.

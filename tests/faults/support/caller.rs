@@ -64,6 +64,8 @@ pub(crate) struct Caller<'a> {
     waiting: BTreeMap<u32, (usize, Waits)>,
     answers: &'a AtomicUsize,
     client: Option<Client>,
+    /// Takes one change in ten back.
+    takes_back: bool,
 }
 
 impl<'a> Caller<'a> {
@@ -88,7 +90,13 @@ impl<'a> Caller<'a> {
             waiting: BTreeMap::new(),
             answers,
             client: None,
+            takes_back: true,
         }
+    }
+
+    /// The same, but it takes nothing back: a card that waits for its reversal refuses further changes.
+    pub(crate) fn keeping(self) -> Self {
+        Self { takes_back: false, ..self }
     }
 
     /// A number that no change of any caller had. Its reversal, if any, has the number half the room above.
@@ -233,7 +241,7 @@ impl<'a> Caller<'a> {
                 self.pins[line.card].clone_from(&line.to);
                 match chance {
                     // Takes it back.
-                    0 | 1 => {
+                    0 | 1 if self.takes_back => {
                         let number = line.request.stan() + NUMBERS / 2;
                         let message = reversal(&line.request, number).with(41, &line.terminal);
                         line.reversal = Some((message.clone(), String::new()));
