@@ -4,7 +4,7 @@
 //! top. By Little's law a node that answers `n` requests a second has an answer for the last of `n` × `t` after `t`:
 //! so it gets at most what it answers in half the time an answer is waited for, and the rest is refused (91) before
 //! anything is sent. A few are free, so that a node nobody asked lately can show what it does. A node whose answers
-//! take less than that half is never held back by this, whatever its load. **Never here:** whether the node answers at
+//! take less than that half is not held back once it has shown them. **Never here:** whether the node answers at
 //! all (`breaker`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
