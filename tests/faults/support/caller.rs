@@ -94,7 +94,8 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// The same, but it takes nothing back: a card that waits for its reversal refuses further changes.
+    /// The same, but it takes nothing back, because a card that waits for its reversal refuses further changes; and it
+    /// rests after each answer, so that its numbers last for a minute.
     pub(crate) fn keeping(self) -> Self {
         Self { takes_back: false, ..self }
     }
@@ -128,7 +129,12 @@ impl<'a> Caller<'a> {
             }
             let Some(client) = &mut self.client else { continue };
             match client.read() {
-                Ok(answer) => self.take(&answer),
+                Ok(answer) => {
+                    self.take(&answer);
+                    if !self.takes_back {
+                        let_pass(Duration::from_millis(1));
+                    }
+                }
                 // The switch was killed, most likely.
                 Err(_) => self.client = None,
             }
