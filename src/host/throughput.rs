@@ -103,7 +103,7 @@ mod tests {
             }
             for _ in 0..capacity / 1000 {
                 let Some(asked) = queue.pop_front() else { continue };
-                longest = longest.max(at(ms) - asked);
+                longest = longest.max(at(ms).saturating_sub(asked));
                 throughput.answered(at(ms));
                 done += 1;
             }

@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::caller::{CALLERS, Caller, Line, PIN};
-use crate::support::compare;
 use crate::support::message::pans;
 use crate::support::node::{Node, Setup};
 use crate::support::peers::{BIN, Peers, SEED};
-use crate::support::{Random, eventually, let_pass, now};
+use crate::support::{Random, compare, eventually, let_pass, now, trouble};
 
 const CARDS: usize = 400;
 const EACH: Duration = Duration::from_millis(300);
@@ -39,9 +38,9 @@ fn a_node_that_flaps_costs_only_what_was_on_its_connections() {
         }
         let begun = now();
         while begun.elapsed() < span {
-            peers.set_up(1, false);
+            trouble::set_up(&peers, 1, false);
             let_pass(EACH);
-            peers.set_up(1, true);
+            trouble::set_up(&peers, 1, true);
             let_pass(EACH);
         }
         stop.store(true, Ordering::Relaxed);

@@ -12,11 +12,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::caller::{CALLERS, Caller, Line, PIN};
-use crate::support::compare;
 use crate::support::message::pans;
 use crate::support::node::{Node, Setup};
 use crate::support::peers::{BIN, Peers, SEED};
-use crate::support::{Random, eventually, let_pass};
+use crate::support::{Random, compare, eventually, let_pass, trouble};
 
 const KILLS: usize = 30;
 const CARDS: usize = 240;
@@ -74,9 +73,9 @@ fn thirty_kills_with_faulty_hosts_and_both_ledgers_agree() {
             });
             match random.below(6) {
                 // The hosts' machine stands still, then goes on as if nothing had been.
-                0 => peers.stand_still(Duration::from_millis(300)),
+                0 => trouble::stand_still(&peers, Duration::from_millis(300)),
                 // Both are away at once.
-                1 => peers.away(Duration::from_millis(150)),
+                1 => trouble::away(&peers, Duration::from_millis(150)),
                 _ => {}
             }
             let_pass(Duration::from_millis(u64::try_from(random.below(400)).expect("small")));

@@ -230,7 +230,7 @@ impl<'a> Caller<'a> {
                 }
                 assert_eq!(code, "00", "the reversal of a change that was told 00");
                 let line = &mut self.lines[line];
-                line.reversal.as_mut().expect("a reversal").1 = code.to_owned();
+                code.clone_into(&mut line.reversal.as_mut().expect("a reversal").1);
                 self.pins[line.card].clone_from(&line.from);
             }
         }
@@ -241,7 +241,7 @@ impl<'a> Caller<'a> {
         // Another stream than the one its card and PIN came from.
         let chance = self.decisions(own | 1 << 40).below(20);
         let line = &mut self.lines[at];
-        line.told = code.to_owned();
+        code.clone_into(&mut line.told);
         match code {
             "00" => {
                 self.pins[line.card].clone_from(&line.to);

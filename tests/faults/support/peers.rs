@@ -6,14 +6,12 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, Stdio};
-use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::node::{free_port, pinion};
-use super::{PATIENCE, eventually, let_pass};
+use super::{PATIENCE, eventually};
 
 /// BIN of the cards that live at Postilion, and the sequence of them that tests use.
 pub(crate) const BIN: &str = "506099";
@@ -25,7 +23,7 @@ pub(crate) struct Peers {
     /// Ports of the two nodes.
     pub(crate) nodes: [u16; 2],
     admin: u16,
-    child: Child,
+    pub(crate) child: Child,
 }
 
 impl Peers {
@@ -84,30 +82,6 @@ impl Peers {
     #[track_caller]
     pub(crate) fn tell(&self, path: &str, body: &Value) -> Value {
         self.ask("POST", path, &body.to_string()).expect("an answer of the simulator")
-    }
-
-    /// The whole process stands still for so long: connections stay, and nothing is answered.
-    #[track_caller]
-    pub(crate) fn stand_still(&self, span: Duration) {
-        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a pid");
-        kill_process(id, Signal::STOP).expect("a signal");
-        let_pass(span);
-        kill_process(id, Signal::CONT).expect("a signal");
-    }
-
-    /// Closes one node's port and cuts its connections, or opens it again. Nodes count from 1.
-    #[track_caller]
-    pub(crate) fn set_up(&self, node: usize, up: bool) {
-        let what = if up { "start" } else { "stop" };
-        self.tell(&format!("/nodes/{node}/{what}"), &Value::Null);
-    }
-
-    /// Both nodes are away for so long.
-    #[track_caller]
-    pub(crate) fn away(&self, span: Duration) {
-        (1..=2).for_each(|node| self.set_up(node, false));
-        let_pass(span);
-        (1..=2).for_each(|node| self.set_up(node, true));
     }
 
     /// Everything it knows of cards that were asked for.
