@@ -44,7 +44,7 @@ pub(super) struct Postilion {
     /// Keep the state in this directory; it goes on from there next time.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Seed of the faults: the same seed and the same order of requests give the same faults.
+    /// Seed of the faults: the same seed gives the same request, by its terminal and reference, the same faults.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Test cards beside those of the demo world, numbered as `pinion cards generate` does it.
