@@ -11,7 +11,7 @@ use crate::iso8583::frame::Framing;
 use crate::link::codes::Codes;
 use crate::link::map::PinMap;
 use crate::link::session::Timers;
-use crate::link::tls::Tls;
+use crate::tls::Tls;
 use crate::link::wish::Wish;
 
 /// One configured listener.

@@ -14,7 +14,7 @@ use crate::hsm::soft::SoftHsm;
 use crate::iso8583::Dialect;
 use crate::iso8583::frame::Framing;
 use crate::link::session::Timers;
-use crate::link::tls::{Tls, TlsFiles};
+use crate::tls::{Tls, TlsFiles};
 use crate::link::{Codes, KeyExchange, MacRule, PinMap, Settings, Wish};
 use crate::ops::config::{ActiveWish, Config, Link};
 
