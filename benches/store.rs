@@ -1,8 +1,8 @@
 //! What the embedded store costs: closed-loop throughput, latency at a fixed rate, start-up with many cards.
 //!
-//! `cargo bench --bench store -- [closed|rate|load] [N]`. Latencies are counted from the moment a commit should have
-//! begun, so that a stall is seen by everybody it delayed (coordinated omission). `benches/BENCHMARKS.md` tells how to
-//! read the numbers. **Never here:** a claim; only numbers of this machine.
+//! `cargo bench --bench store -- [closed|forward|rate|load] [N]`. Latencies are counted from the moment a commit
+//! should have begun, so that a stall is seen by everybody it delayed (coordinated omission). `benches/BENCHMARKS.md`
+//! tells how to read the numbers. **Never here:** a claim; only numbers of this machine.
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 #![expect(clippy::disallowed_methods, reason = "it measures real time")]
 #![expect(clippy::unwrap_used, reason = "a bench that fails has no better way to say so")]
@@ -17,6 +17,8 @@ use pinion::card::embedded::{EmbeddedStore, StoreOptions};
 use pinion::card::record::{AccountStatus, AccountType, CardRecord, CardStatus, ProductKey};
 use pinion::card::{CardKey, Commit, Entry, Fingerprint, Seen, Store as _};
 use pinion::domain::clock::{Clock as _, SystemClock};
+use pinion::domain::forward::{Details, Forwarded, HostId, Stan};
+use pinion::domain::outcome::Reason;
 use pinion::domain::pan::{Pan, PanHash, SealedPan};
 use pinion::domain::pin::Reference;
 use pinion::domain::request::{LinkId, Operation, Tag, Trace, TransactionKey};
@@ -128,6 +130,56 @@ async fn change(store: &EmbeddedStore, clock: SystemClock, number: u64, hash: Pa
     }
 }
 
+/// One forwarded change without its host: claim, intent, outcome.
+async fn forward(store: &EmbeddedStore, clock: SystemClock, number: u64, hash: PanHash) {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&number.to_le_bytes());
+    let key = TransactionKey(key);
+    let at = clock.wall();
+    let entry = Entry {
+        key,
+        fingerprint: Fingerprint(number),
+        operation: Operation::Change,
+        pan_hash: Some(hash),
+        declined: Some(Reason::OutcomeUnknown.into()),
+        at,
+        link: LinkId(1),
+        trace: Trace {
+            stan: Tag::new(b"123456"),
+            rrn: Tag::new(b"123456789012"),
+            terminal: Tag::new(b"ATM00001"),
+        },
+        original: None,
+        overridden: false,
+    };
+    let forwarded = Forwarded {
+        host: HostId(0),
+        stan: Stan(u32::try_from(number % 999_999).unwrap() + 1),
+        transmitted: at,
+        pan: SealedPan([7; SealedPan::BYTES]),
+        sequence: None,
+        institution: Tag::new(b"476173"),
+        details: Details {
+            expiry: Some(*b"4912"),
+            time: Some(*b"120000"),
+            date: Some(*b"1122"),
+            entry_mode: Some(*b"051"),
+            condition: Some(*b"00"),
+            currency: Some(*b"710"),
+            acquirer: Tag::new(b"12345678901"),
+            acceptor: Tag::new(b"TERMID0000000ZA"),
+            ..Details::default()
+        },
+    };
+    let claim = match store.claim(key, entry.fingerprint).await.unwrap() {
+        Seen::Fresh(claim) => claim,
+        other => unreachable!("{other:?}"),
+    };
+    let claim = store.intend(claim, entry.clone(), forwarded).await.unwrap();
+    let entry = Entry { declined: None, ..entry };
+    let _ = store.commit(claim, Commit { card: None, entry, reopens: None }).await.unwrap();
+}
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
@@ -147,8 +199,15 @@ fn tell(what: &str, count: u64, took: Duration, latency: &Histogram<u64>) {
     );
 }
 
-/// `width` changes at a time, each begun when one ended.
-fn closed(width: u64, count: u64) {
+/// What a task does again and again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Change,
+    Forward,
+}
+
+/// `width` at a time, each begun when one ended.
+fn closed(work: Work, width: u64, count: u64) {
     let dir = tempfile::tempdir_in("target").unwrap();
     let mut store = open(dir.path());
     fill(&mut store, 100_000);
@@ -164,7 +223,10 @@ fn closed(width: u64, count: u64) {
                     for number in (task..count).step_by(usize::try_from(width).unwrap()) {
                         let hash = hasher.pan_hash(&pan(number % 100_000));
                         let begun = Instant::now();
-                        change(&store, clock, number, hash).await;
+                        match work {
+                            Work::Change => change(&store, clock, number, hash).await,
+                            Work::Forward => forward(&store, clock, number, hash).await,
+                        }
                         latency.saturating_record(micros(begun.elapsed()));
                     }
                     latency
@@ -175,7 +237,11 @@ fn closed(width: u64, count: u64) {
             all.add(task.await.unwrap()).unwrap();
         }
     });
-    tell(&format!("closed loop, {width} wide"), count, begun.elapsed(), &all);
+    let what = match work {
+        Work::Change => "closed loop",
+        Work::Forward => "intent and outcome",
+    };
+    tell(&format!("{what}, {width} wide"), count, begun.elapsed(), &all);
 }
 
 /// Changes begun by the clock, whether or not earlier ones ended.
@@ -260,7 +326,20 @@ fn main() {
     let number = words.get(1).and_then(|n| n.parse::<u64>().ok());
     if ["all", "closed"].contains(&which) {
         for width in [1, 8, 64, 256, 1024] {
-            closed(width, number.unwrap_or(if width == 1 { 20_000 } else { 300_000 }));
+            closed(
+                Work::Change,
+                width,
+                number.unwrap_or(if width == 1 { 20_000 } else { 300_000 }),
+            );
+        }
+    }
+    if ["all", "forward"].contains(&which) {
+        for width in [1, 64, 256] {
+            closed(
+                Work::Forward,
+                width,
+                number.unwrap_or(if width == 1 { 10_000 } else { 150_000 }),
+            );
         }
     }
     if ["all", "rate"].contains(&which) {

@@ -131,12 +131,6 @@ pub const TRANSACTION_KEYS_MAX: usize = 64_000_000;
 pub const UNSETTLED_MAX: usize = 65_536;
 /// Unsettled changes a worker takes from the store at a time. The rest is for its next look.
 pub const REVERSALS_A_LOOK: usize = 256;
-/// Nodes of one Postilion. Configuration refuses more.
-pub const NODES_MAX: usize = 16;
-/// Connections to one node. Configuration refuses more.
-pub const CONNECTIONS_PER_NODE_MAX: usize = 16;
-/// Requests one node may have in flight. Further ones go to another node, or are refused: 91.
-pub const IN_FLIGHT_PER_NODE_MAX: usize = 4096;
 /// Bytes of requests a connection to a node gathers before it writes them.
 pub const HOST_BATCH_BYTES: usize = 64 * 1024;
 /// Bytes of requests a node may leave untaken. Further requests go to another node, or are refused: 91.
@@ -150,6 +144,8 @@ pub const MATCH_KEY_BYTES_MAX: usize = 64;
 pub const SETTLE_REASON_BYTES_MAX: usize = 200;
 /// Bytes of a note in the audit. A longer one is cut.
 pub const NOTE_BYTES_MAX: usize = 200;
+/// PINs drawn before a product's rules are taken for ones that no PIN meets: the request is declined.
+pub const PIN_DRAWS_MAX: usize = 64;
 /// Bytes of one journal record.
 pub const RECORD_BYTES_MAX: usize = 1280;
 

@@ -159,6 +159,7 @@ impl World {
             },
             tries_max: 3,
             changes_per_day_max: None,
+            allow_set: false,
             recoverable: false,
         };
         Self {

@@ -7,6 +7,7 @@ use crate::card::product::Product;
 use crate::card::record::{AccountStatus, AccountType, CardRecord, CardStatus};
 use crate::domain::clock::WallMillis;
 use crate::domain::outcome::Reason;
+use crate::domain::pin::Reference;
 use crate::domain::request::{Channel, Operation};
 
 /// Checks the card against the request.
@@ -43,7 +44,12 @@ pub fn check(
         return Err(Reason::PinSuppressed);
     }
     match operation {
-        Operation::Change => change_gates(card, product, channel, wall),
+        Operation::Change => {
+            change_gates(card, product, channel, wall)?;
+            tries_gate(card, product)
+        }
+        Operation::Reveal => reveal_gate(card, product),
+        Operation::Set => set_gates(card, product, channel, wall),
         Operation::Verify => tries_gate(card, product),
         Operation::Reverse | Operation::Unblock => Ok(()),
     }
@@ -64,7 +70,37 @@ fn change_gates(
     {
         return Err(Reason::TooManyChanges);
     }
-    tries_gate(card, product)
+    Ok(())
+}
+
+/// Whoever sets a PIN answers for the cardholder, so spent tries close nothing.
+fn set_gates(
+    card: &CardRecord,
+    product: &Product,
+    channel: Channel,
+    wall: WallMillis,
+) -> Result<(), Reason> {
+    //= spec/pin-change.md#11.1
+    //# A set MUST be refused as not supported (12) for a card whose product does not allow it.
+    if !product.allow_set {
+        return Err(Reason::NotSupported);
+    }
+    //= spec/pin-change.md#11.2
+    //# A set MUST pass the gates of a change but that of the tries, MUST count as a change of its
+    //# day, and MUST take back the count of wrong PINs.
+    change_gates(card, product, channel, wall)
+}
+
+fn reveal_gate(card: &CardRecord, product: &Product) -> Result<(), Reason> {
+    //= spec/pin-change.md#11.4
+    //# A reveal MUST be refused as not recoverable (57) for a card whose product keeps no PIN that
+    //# can be revealed, or that has none yet.
+    match card.reference {
+        Reference::Lmk(_) if product.recoverable => Ok(()),
+        Reference::Lmk(_) | Reference::None | Reference::Offset { .. } | Reference::Pvv(_) => {
+            Err(Reason::NotRecoverable)
+        }
+    }
 }
 
 fn tries_gate(card: &CardRecord, product: &Product) -> Result<(), Reason> {

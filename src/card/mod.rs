@@ -44,6 +44,9 @@ pub struct Commit {
     /// What goes to the journal and the audit.
     pub entry: Entry,
     /// A forwarded change that is to be reversed from now on: its caller asks for it with this request.
+    ///
+    /// One that is in flight is refused with [`StoreError::Conflict`], to be judged again; one that would be one open
+    /// change too many with [`StoreError::Full`].
     pub reopens: Option<Arc<Unsettled>>,
 }
 
@@ -186,7 +189,7 @@ pub trait Store: Send + Sync + 'static {
     /// kept; with any other reason and no host's code nothing was sent, and the key is free again.
     ///
     /// # Errors
-    /// See [`StoreError`]. Nothing may be sent then.
+    /// See [`StoreError`]: [`StoreError::Full`] also when too many changes are open. Nothing may be sent then.
     fn intend(
         &self,
         claim: Self::Claim,
@@ -205,10 +208,11 @@ pub trait Store: Send + Sync + 'static {
         card: Option<PanHash>,
     ) -> impl Future<Output = Result<Option<Arc<Unsettled>>, StoreError>> + Send;
 
-    /// Changes that wait for their reversal, oldest first, at most `limit`. Those still in flight are not among them.
+    /// Changes that wait for their reversal, in the order they were sent, at most `limit`. Those still in flight are
+    /// not among them.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`].
+    /// [`StoreError::Unavailable`]; [`StoreError::Poisoned`], since no settlement can be noted then.
     fn unsettled(
         &self,
         limit: usize,

@@ -25,6 +25,8 @@ pub struct Product {
     pub tries_max: u8,
     /// Changes a day, or no bound.
     pub changes_per_day_max: Option<u8>,
+    /// PINs may be set without the current one, by clients with that right.
+    pub allow_set: bool,
     /// Keeps a PIN that can be revealed. Only with [`Method::LmkPin`].
     pub recoverable: bool,
 }

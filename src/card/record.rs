@@ -1,5 +1,6 @@
 //! [`CardRecord`]: one card as the CMS knows it. **Never here:** a clear PAN, a clear PIN, rules of a product.
 
+use crate::domain::owner::Owner;
 use crate::domain::pan::{PanHash, SealedPan};
 use crate::domain::pin::Reference;
 use crate::domain::request::TransactionKey;
@@ -39,6 +40,22 @@ pub struct CardRecord {
     pub undo: Option<Undo>,
     /// Identities beside the number. Most cards have none or one.
     pub identities: Option<Box<Identities>>,
+}
+
+impl CardRecord {
+    /// Whether the record agrees with what a request says of its owner. Its number is another matter: it is sealed.
+    #[must_use]
+    pub fn belongs_to(&self, owner: &Owner) -> bool {
+        let none = Identities::default();
+        let identities = self.identities.as_deref().unwrap_or(&none);
+        let agrees = |named: &Option<Box<str>>, has: &Option<Box<str>>| {
+            named.is_none() || named == has
+        };
+        agrees(&owner.external_user_id, &identities.external_user_id)
+            && agrees(&owner.account_id, &identities.account_id)
+            && agrees(&owner.person_id, &identities.person_id)
+            && owner.allows_organization(Some(self.product.organization))
+    }
 }
 
 /// What a reversal needs: it applies only while the card's last PIN change is the one it names.

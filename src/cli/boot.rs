@@ -2,24 +2,28 @@
 //!
 //! Every name is resolved here, so that the path sees numbers only. **Never here:** sockets, tasks.
 
+mod hosts;
 mod links;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::card::Store;
 use crate::card::embedded::{EmbeddedStore, StoreOptions};
 use crate::card::product::{Product, Products};
 use crate::cli::Failure;
-use crate::domain::clock::SystemClock;
+use crate::domain::clock::{Clock, SystemClock};
+use crate::domain::forward::HostId;
 use crate::domain::pin::{KeyId, Method};
 use crate::domain::vault::Vault;
-use crate::host::NoHosts;
+use crate::host::Nodes;
 use crate::hsm::Hsm;
 use crate::hsm::key::TestKeys;
 use crate::hsm::soft::{SoftHsm, ThrottleLimit};
 use crate::ops::config::{Config, ConfigError, PinMethod};
-use crate::switch::{Parts, Rules, Switch, World};
+use crate::switch::{Parts, Reversals, Rules, Switch, World};
 
+pub(crate) use hosts::{Plan, plan};
 pub(crate) use links::{links, load_dialect};
 
 /// The switch as this binary runs it.
@@ -31,7 +35,7 @@ pub(crate) enum Node {}
 
 impl Parts for Node {
     type Clock = SystemClock;
-    type Hosts = NoHosts;
+    type Hosts = Option<Arc<Nodes>>;
     type Hsm = Arc<SoftHsm>;
     type Store = EmbeddedStore;
 }
@@ -86,6 +90,7 @@ pub(crate) fn rules(config: &Config, hsm: &SoftHsm) -> Result<Rules, Failure> {
             rules: product.rules.clone(),
             tries_max: product.tries_max,
             changes_per_day_max: product.changes_per_day_max,
+            allow_set: product.allow_set,
             recoverable: product.recoverable,
         });
     }
@@ -111,15 +116,37 @@ fn method(
     })
 }
 
-/// Puts the switch together.
-pub(crate) fn switch(
+/// The switch with what it is connected to.
+pub(crate) struct Assembled {
+    /// The switch.
+    pub(crate) switch: Arc<NodeSwitch>,
+    /// The tasks of its nodes, where it has any.
+    pub(crate) hosts: Option<crate::host::Running>,
+    /// Workers for the reversals of each node.
+    pub(crate) reversals: Vec<Reversals>,
+}
+
+/// Puts the switch together and starts connecting to its nodes. To be called within the runtime.
+pub(crate) fn assemble(
     hsm: Arc<SoftHsm>,
     store: EmbeddedStore,
     clock: SystemClock,
     rules: Rules,
-) -> Arc<NodeSwitch> {
+    plan: Option<Plan>,
+) -> Result<Assembled, Failure> {
     let vault: Arc<dyn Vault> = hsm.clone();
-    Arc::new(Switch::new(World { clock, hosts: NoHosts, hsm, store, vault }, rules))
+    let started = clock.wall();
+    let Some(plan) = plan else {
+        let switch = Switch::new(World { clock, hosts: None, hsm, store, vault }, rules);
+        return Ok(Assembled { switch: Arc::new(switch), hosts: None, reversals: Vec::new() });
+    };
+    let worker = |(id, name)| Reversals::new(HostId(id), name, plan.pace, started);
+    let reversals = (0..).zip(plan.names()).map(worker).collect();
+    let (nodes, running, taker) = plan.start(clock, store.last_stan())?;
+    let world = World { clock, hosts: Some(nodes), hsm, store, vault };
+    let switch = Arc::new(Switch::new(world, rules));
+    taker.serve(&switch);
+    Ok(Assembled { switch, hosts: Some(running), reversals })
 }
 
 /// A clock for the whole process.

@@ -3,21 +3,25 @@
 //! Everything is loaded and checked before a port is bound. SIGHUP reads the file again, all or nothing; SIGTERM and
 //! SIGINT drain: no new work, what is under way is answered, then the store is closed.
 
+mod control;
+mod status;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::card::embedded::EmbeddedStore;
 use crate::cli::Failure;
 use crate::cli::boot::{self, NodeSwitch};
-use crate::domain::clock::Clock;
+use crate::domain::clock::SystemClock;
+use crate::host;
 use crate::hsm::Hsm;
 use crate::hsm::keyfile::KeyFileError;
 use crate::hsm::soft::SoftHsm;
@@ -28,10 +32,13 @@ use crate::ops::harden::harden;
 use crate::ops::health::{Latch, Readiness};
 use crate::ops::metrics::Metrics;
 use crate::ops::telemetry;
+use crate::switch::{Reversals, Rules};
 
 /// How often histograms are folded and the store's and the HSM's health is looked at.
 const UPKEEP: Duration = Duration::from_secs(5);
 const HEALTH: Duration = Duration::from_secs(1);
+/// How long the demo waits for its nodes before it begins.
+const HOSTS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Arguments of `pinion serve`.
 #[derive(Debug, Args)]
@@ -53,10 +60,16 @@ pub(crate) struct Node {
     pub(crate) file: Option<PathBuf>,
     /// Keys.
     pub(crate) hsm: Arc<SoftHsm>,
-    /// The switch.
-    pub(crate) switch: Arc<NodeSwitch>,
+    /// Cards and journal.
+    pub(crate) store: EmbeddedStore,
+    /// Time.
+    pub(crate) clock: SystemClock,
+    /// Products and routes.
+    pub(crate) rules: Rules,
     /// Its links.
     pub(crate) links: Vec<Settings>,
+    /// How to reach the nodes of Postilion, where there are any.
+    pub(crate) hosts: Option<boot::Plan>,
     /// The process's metrics.
     pub(crate) metrics: Metrics,
 }
@@ -73,10 +86,11 @@ impl Serve {
         let hsm = boot::open_hsm(&config, clock)?;
         let rules = boot::rules(&config, &hsm)?;
         let links = boot::links(&config, &hsm)?;
+        let hosts = boot::plan(&config, &hsm)?;
         let store = boot::open_store(&config, hsm.clone(), clock)?;
-        let switch = boot::switch(hsm.clone(), store, clock, rules);
+        config.warnings().iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
         let file = Some(self.config.clone());
-        let node = Node { config, file, hsm, switch, links, metrics };
+        let node = Node { config, file, hsm, store, clock, rules, links, hosts, metrics };
         let runtime = node.runtime()?;
         runtime.block_on(async {
             let running = Running::start(node)?;
@@ -106,6 +120,9 @@ pub(crate) struct Running {
     file: Option<PathBuf>,
     drain: watch::Sender<bool>,
     serving: JoinSet<()>,
+    /// Workers that send reversals. They end with this.
+    _reversing: JoinSet<()>,
+    hosts: Option<host::Running>,
 }
 
 struct NodeState {
@@ -119,7 +136,9 @@ struct NodeState {
 impl Running {
     /// Binds every port, then serves. To be called within the runtime.
     pub(crate) fn start(node: Node) -> Result<Self, Failure> {
-        let Node { config, file, hsm, switch, links, metrics } = node;
+        let Node { config, file, hsm, store, clock, rules, links, hosts, metrics } = node;
+        let boot::Assembled { switch, hosts, reversals } =
+            boot::assemble(hsm.clone(), store, clock, rules, hosts)?;
         let mut bound = Vec::new();
         for settings in links {
             let listener = link::bind(settings.listen)
@@ -142,7 +161,24 @@ impl Running {
         metrics.spawn_upkeep(UPKEEP);
         tokio::spawn(watch_health(state.clone()));
         serve_admin(&state, metrics, admin);
-        Ok(Self { node: state, file, drain, serving })
+        let mut reversing = JoinSet::new();
+        for worker in reversals {
+            reversing.spawn(reverse(worker, state.switch.clone()));
+        }
+        Ok(Self { node: state, file, drain, serving, _reversing: reversing, hosts })
+    }
+
+    /// Waits until every node takes requests, for a few seconds at most.
+    pub(crate) async fn until_hosts_are_up(&self) {
+        let Some(hosts) = self.node.switch.hosts() else { return };
+        let up = async {
+            while hosts.status().iter().any(|node| node.signed_on == 0) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(HOSTS_PATIENCE, up).await.is_err() {
+            tracing::warn!("not every node takes requests yet");
+        }
     }
 
     /// Serves until SIGTERM or SIGINT, reloading on SIGHUP, and drains.
@@ -172,6 +208,9 @@ impl Running {
         let patience = Duration::from_secs(node.config.limits.drain_seconds);
         if tokio::time::timeout(patience, all).await.is_err() {
             tracing::warn!("connections still open after drain_seconds are closed");
+        }
+        if let Some(hosts) = self.hosts.take() {
+            hosts.stop().await;
         }
         tracing::info!("stopped");
     }
@@ -220,57 +259,6 @@ impl NodeState {
         self.switch.reload(rules);
         Ok(())
     }
-
-    /// What `/status` shows. No card data.
-    fn status(&self) -> Value {
-        let latches = self.readiness.latches();
-        let closed: serde_json::Map<_, _> = latches
-            .iter()
-            .filter_map(|(latch, why)| Some((latch.label().to_owned(), json!(**why.as_ref()?))))
-            .collect();
-        let links: Vec<_> = self
-            .links
-            .iter()
-            .map(|link| {
-                let settings = link.settings();
-                json!({
-                    "name": link.name(),
-                    "listen": settings.listen.to_string(),
-                    "dialect": settings.dialect.name(),
-                    "connections": link.connections(),
-                    "in_flight": link.in_flight(),
-                })
-            })
-            .collect();
-        let store = self.switch.store().status();
-        let keys: Vec<_> = self
-            .hsm
-            .keys()
-            .into_iter()
-            .map(|key| {
-                let kcv = hex::encode_upper(key.check_value);
-                json!({"name": &*key.name, "type": key.key_type.name(), "kcv": kcv})
-            })
-            .collect();
-        json!({
-            "node": self.config.node.name,
-            "version": env!("CARGO_PKG_VERSION"),
-            "uptime_seconds": self.switch.clock().now().as_secs(),
-            "ready": self.readiness.is_ready(),
-            "closed": closed,
-            "links": links,
-            "store": {
-                "cards": store.cards,
-                "transaction_keys": store.transaction_keys,
-                "queue_depth": store.queue_depth,
-                "last_sequence": store.last_sequence,
-                "checkpoint": store.checkpoint,
-                "poisoned": store.poisoned,
-            },
-            "keys": keys,
-            "unsettled": 0,
-        })
-    }
 }
 
 fn serve_admin(state: &Arc<NodeState>, metrics: Metrics, listener: TcpListener) {
@@ -279,7 +267,8 @@ fn serve_admin(state: &Arc<NodeState>, metrics: Metrics, listener: TcpListener) 
         Arc::new(move || state.status())
     };
     let readiness = state.readiness.clone();
-    tokio::spawn(Admin::new(metrics, readiness, provider).serve(listener, std::future::pending()));
+    let admin = Admin::new(metrics, readiness, provider).with_control(state.clone());
+    tokio::spawn(admin.serve(listener, std::future::pending()));
 }
 
 /// Keeps the latches of store and HSM true to what they say of themselves.
@@ -294,6 +283,25 @@ async fn watch_health(state: Arc<NodeState>) {
         match state.hsm.diagnose().await {
             Ok(()) => state.readiness.open(Latch::Hsm),
             Err(error) => state.readiness.close(Latch::Hsm, error.to_string()),
+        }
+        match state.switch.hosts() {
+            Some(hosts) if hosts.status().iter().all(|node| node.signed_on == 0) => {
+                state.readiness.close(Latch::Hosts, "no node of Postilion takes requests");
+            }
+            Some(_) | None => state.readiness.open(Latch::Hosts),
+        }
+        state.count_unsettled();
+    }
+}
+
+/// Runs one worker: it says how long to wait. Without a wait it still lets others run.
+async fn reverse(mut worker: Reversals, switch: Arc<NodeSwitch>) {
+    loop {
+        let wait = worker.step(&switch).await;
+        if wait.is_zero() {
+            tokio::task::yield_now().await;
+        } else {
+            tokio::time::sleep(wait).await;
         }
     }
 }

@@ -70,5 +70,5 @@ async fn make(
     let digits = zeroize::Zeroizing::new(pin.as_bytes().to_vec());
     let sealed = hsm.encrypt_pin(digits, &account).await?;
     let rules = PinRules { lengths: ANY_LENGTH, ..PinRules::default() };
-    hsm.derive(&sealed, &account, &product.method, &rules).await
+    hsm.derive(&sealed, &account, &product.method, &rules, &Reference::None).await
 }

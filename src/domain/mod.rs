@@ -6,7 +6,9 @@
 pub mod clock;
 pub mod exchange;
 pub mod forward;
+pub mod memo;
 pub mod outcome;
+pub mod owner;
 pub mod pan;
 pub mod pin;
 pub mod request;

@@ -190,6 +190,8 @@ reasons! {
     SystemError = 28, Us, "system_error";
     /// A host declined it with a code that no other reason stands for.
     HostDeclined = 29, Host, "host_declined";
+    /// The card has no PIN that can be revealed: its product keeps only what proves one.
+    NotRecoverable = 30, Caller, "not_recoverable";
 }
 
 #[cfg(test)]

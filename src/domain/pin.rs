@@ -2,9 +2,12 @@
 //!
 //! A PIN outside `hsm` is always one of two things: a block under a zone key ([`ZonePin`]) or a block under the local
 //! master key ([`LmkPin`]). Only the HSM's translation leads from one to the other. A [`Reference`] is what the card
-//! record keeps. **Never here:** a clear PIN, a key, arithmetic on either.
+//! record keeps. The one clear PIN is a [`RevealedPin`], on its way to who may see it. **Never here:** a key, arithmetic
+//! on a PIN.
 
 use std::fmt;
+
+use zeroize::Zeroizing;
 
 /// A key of the HSM's table, resolved from its configured name at start, so that no name is looked up on the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,6 +92,67 @@ impl fmt::Debug for LmkPin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("LmkPin(****)")
     }
+}
+
+/// A PIN as a request presents it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PresentedPin {
+    /// Under the LMK: it came clear or RSA-encrypted and the HSM took it in at once.
+    Lmk(LmkPin),
+    /// As it came, under a zone key.
+    Zone(ZonePin),
+}
+
+/// The PIN a card shall have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewPin {
+    /// One the HSM draws.
+    Generate {
+        /// How many digits, 4 to 12.
+        digits: u8,
+    },
+    /// Under the LMK, as [`PresentedPin::Lmk`].
+    Lmk(LmkPin),
+    /// As it came, under a zone key.
+    Zone(ZonePin),
+}
+
+/// A clear PIN that is to be shown to its owner: ASCII digits, wiped on drop, masked in `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RevealedPin(Zeroizing<Vec<u8>>);
+
+impl RevealedPin {
+    /// Takes what the HSM gave.
+    #[must_use]
+    pub fn new(digits: Zeroizing<Vec<u8>>) -> Self {
+        Self(digits)
+    }
+
+    /// The clear digits, ASCII. The long name is deliberate: reviewers grep for it.
+    #[must_use]
+    pub fn expose_digits(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RevealedPin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RevealedPin(****)")
+    }
+}
+
+/// How an RSA ciphertext was padded (RFC 8017). The hash of OAEP is that of its mask, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
+pub enum RsaPadding {
+    /// OAEP with SHA-1.
+    #[serde(rename = "oaep-sha1")]
+    OaepSha1,
+    /// OAEP with SHA-256.
+    #[serde(rename = "oaep-sha256")]
+    OaepSha256,
+    /// RSAES-PKCS1-v1_5.
+    #[serde(rename = "pkcs1-v1_5")]
+    Pkcs1v15,
 }
 
 /// What a card record keeps to tell a right PIN from a wrong one.
@@ -180,6 +244,11 @@ mod tests {
         assert_eq!(format!("{pin:?}"), "ZonePin(Iso0 under KeyId(3), ****)");
         assert_eq!(format!("{:?}", LmkPin([0xAB; 16])), "LmkPin(****)");
         assert_eq!(format!("{:?}", Reference::Pvv(*b"8034")), "Reference::Pvv(****)");
+        assert_eq!(format!("{:?}", PresentedPin::Zone(pin)), format!("Zone({pin:?})"));
+        let new = NewPin::Lmk(LmkPin([0xAB; 16]));
+        assert_eq!(format!("{new:?}"), "Lmk(LmkPin(****))");
+        let shown = RevealedPin::new(Zeroizing::new(b"7268".to_vec()));
+        assert_eq!(format!("{shown:?}"), "RevealedPin(****)");
     }
 
     #[test]

@@ -6,8 +6,10 @@ use std::fmt;
 
 use crate::domain::clock::Now;
 use crate::domain::forward::Details;
+use crate::domain::memo::Memo;
+use crate::domain::owner::Owner;
 use crate::domain::pan::Pan;
-use crate::domain::pin::ZonePin;
+use crate::domain::pin::{NewPin, PresentedPin};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,11 +23,16 @@ pub enum Operation {
     Unblock = 3,
     /// Tell whether the current PIN is right.
     Verify = 4,
+    /// Replace the PIN without the current one: whoever asks answers for the cardholder.
+    Set = 5,
+    /// Show the PIN to its owner.
+    Reveal = 6,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Change, Self::Reverse, Self::Unblock, Self::Verify];
+    pub const ALL: [Self; 6] =
+        [Self::Change, Self::Reverse, Self::Unblock, Self::Verify, Self::Set, Self::Reveal];
 
     /// A word for metrics and logs.
     #[must_use]
@@ -35,6 +42,8 @@ impl Operation {
             Self::Reverse => "reverse",
             Self::Unblock => "unblock",
             Self::Verify => "verify",
+            Self::Set => "set",
+            Self::Reveal => "reveal",
         }
     }
 
@@ -46,6 +55,8 @@ impl Operation {
             Self::Reverse => 2,
             Self::Unblock => 3,
             Self::Verify => 4,
+            Self::Set => 5,
+            Self::Reveal => 6,
         }
     }
 
@@ -57,6 +68,8 @@ impl Operation {
             2 => Some(Self::Reverse),
             3 => Some(Self::Unblock),
             4 => Some(Self::Verify),
+            5 => Some(Self::Set),
+            6 => Some(Self::Reveal),
             _ => None,
         }
     }
@@ -244,6 +257,10 @@ pub struct Rights {
     pub unblock: bool,
     /// PIN verification.
     pub verify: bool,
+    /// Setting a PIN without the current one.
+    pub set: bool,
+    /// Showing a PIN.
+    pub reveal: bool,
 }
 
 impl Rights {
@@ -255,6 +272,8 @@ impl Rights {
             Operation::Reverse => self.reverse,
             Operation::Unblock => self.unblock,
             Operation::Verify => self.verify,
+            Operation::Set => self.set,
+            Operation::Reveal => self.reveal,
         }
     }
 }
@@ -272,10 +291,17 @@ pub struct PinRequest {
     pub operation: Operation,
     /// For whom.
     pub card: CardName,
+    /// What the card's record must agree with beside its name; `None` asks for nothing.
+    pub owner: Option<Box<Owner>>,
     /// The current PIN, where the operation needs one.
-    pub current: Option<ZonePin>,
+    pub current: Option<PresentedPin>,
     /// The new PIN, where the operation needs one.
-    pub new: Option<ZonePin>,
+    pub new: Option<NewPin>,
+    /// Tells a repeat from another request under the same key: eight bytes of a digest over an HTTP body. `None`: the
+    /// card and the operation tell.
+    pub fingerprint: Option<u64>,
+    /// What the sender wants to stand in the audit.
+    pub memo: Option<Memo>,
     /// For a reversal, the key of the change to undo.
     pub original: Option<TransactionKey>,
     /// The wish of an active-active request: `true` Postilion, `false` CMS.

@@ -203,3 +203,140 @@ fn arm(mut sleep: Pin<&mut Sleep>, armed: &mut Now, cx: &mut Context<'_>, now: N
         let _ = sleep.as_mut().poll(cx);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::domain::forward::{HostId, Stan};
+    use crate::host::Booking;
+    use crate::host::breaker::Pass;
+    use crate::host::job::{Ended, Outgoing, Place, Waiter};
+    use crate::host::settings::Settings;
+    use crate::host::stan::Stans;
+    use crate::host::testing::{Request, settings, world};
+    use crate::host::write::Form;
+
+    struct Bench {
+        shared: Shared,
+        node: Arc<Node>,
+        jobs: (mpsc::Sender<Job>, mpsc::Receiver<Job>),
+    }
+
+    fn bench(change: impl FnOnce(&mut Settings)) -> Bench {
+        let mut settings = settings(&["nowhere".to_owned()]);
+        settings.sign_on = false;
+        change(&mut settings);
+        let (clock, taker) = world();
+        let jobs = mpsc::channel(8);
+        let node = Node::new(HostId(0), &settings.nodes[0], settings.breaker, vec![jobs.0.clone()]);
+        let shared = Shared { settings, clock, taker, stans: Stans::after(None) };
+        Bench { shared, node: Arc::new(node), jobs }
+    }
+
+    impl Bench {
+        /// A change on its way, and what tells its end.
+        fn job(&self, number: u32) -> (Job, oneshot::Receiver<Ended>) {
+            let stan = Stan(number);
+            let now = self.shared.clock.now();
+            let pass = self.node.enter(now, usize::MAX).unwrap();
+            let place = Place { node: Arc::clone(&self.node), stan, pass, used: false };
+            let request = Request::new(1, Booking { host: HostId(0), stan });
+            let message = Form::new(&self.shared.settings).unwrap().change(&request.forward());
+            let (tell, told) = oneshot::channel();
+            let outgoing = Outgoing {
+                message: message.unwrap(),
+                switch_key: request.key,
+                deadline: now + self.shared.settings.request_time,
+                waiter: Waiter { tell, place },
+            };
+            assert_eq!(pass, Pass::Usual);
+            (Job::Send(outgoing), told)
+        }
+
+        async fn run(&mut self, io: DuplexStream) -> Closed {
+            run(&self.shared, &self.node, 0, io, &mut self.jobs.1, pending()).await
+        }
+    }
+
+    /// The pipe takes a few bytes of the first request and none of the second: the first may have arrived.
+    #[tokio::test]
+    async fn a_broken_connection_tells_sent_from_not_sent() {
+        let mut bench = bench(|_| {});
+        let (ours, theirs) = duplex(10);
+        let (first, mut told_first) = bench.job(1);
+        let (second, mut told_second) = bench.job(2);
+        bench.jobs.0.try_send(first).unwrap();
+        bench.jobs.0.try_send(second).unwrap();
+        let closing = async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            drop(theirs);
+        };
+        let (closed, ()) = tokio::join!(bench.run(ours), closing);
+        assert!(matches!(closed.why, Ending::Broken(_)), "{closed:?}");
+        assert_eq!(told_first.try_recv(), Ok(Ended::Unanswered));
+        assert_eq!(told_second.try_recv(), Ok(Ended::Unsent));
+        assert_eq!(bench.node.outstanding(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_read_is_closed_and_deadlines_hold() {
+        let mut bench = bench(|_| {});
+        let (ours, _theirs) = duplex(10);
+        let (first, told) = bench.job(1);
+        bench.jobs.0.try_send(first).unwrap();
+        let clock = Arc::clone(&bench.shared.clock);
+        let told = async {
+            let ended = told.await;
+            (ended, clock.now())
+        };
+        let (closed, (ended, at)) = tokio::join!(bench.run(ours), told);
+        assert_eq!(closed.why, Ending::SlowReader);
+        assert_eq!(
+            ended,
+            Ok(Ended::Unanswered),
+            "its bytes may leave as long as the connection lives"
+        );
+        let allowed = Duration::from_millis(400)..Duration::from_secs(1);
+        assert!(allowed.contains(&at), "{at:?}");
+    }
+
+    #[tokio::test]
+    async fn a_half_frame_has_its_time_and_silence_ends_it() {
+        let mut one = bench(|_| {});
+        let (ours, mut theirs) = duplex(4096);
+        theirs.write_all(&[0, 100, b'0']).await.unwrap();
+        let (closed, _theirs) = tokio::join!(one.run(ours), async { theirs });
+        assert_eq!(closed.why, Ending::HalfFrame);
+        let spent = one.shared.clock.now();
+        assert!(Duration::from_secs(1) <= spent, "{spent:?}");
+
+        let mut one = bench(|settings| settings.sign_on = true);
+        let (ours, theirs) = duplex(4096);
+        let (closed, mut theirs) = tokio::join!(one.run(ours), async { theirs });
+        assert_eq!((closed.why, closed.served), (Ending::Silent, false));
+        let mut written = Vec::new();
+        theirs.read_to_end(&mut written).await.unwrap();
+        assert_eq!(&written[2..6], b"0800");
+    }
+
+    #[tokio::test]
+    async fn a_key_in_use_is_refused_unsent() {
+        let mut bench = bench(|_| {});
+        let (ours, _theirs) = duplex(4096);
+        let (first, mut told_first) = bench.job(7);
+        let (again, told_again) = bench.job(7);
+        bench.jobs.0.try_send(first).unwrap();
+        bench.jobs.0.try_send(again).unwrap();
+        let told = tokio::select! {
+            _ = bench.run(ours) => panic!("closed"),
+            told = told_again => told,
+        };
+        assert_eq!(told, Ok(Ended::Unsent));
+        assert_eq!(told_first.try_recv(), Ok(Ended::Unanswered), "the connection was dropped");
+    }
+}

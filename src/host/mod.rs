@@ -1,9 +1,9 @@
 //! Links out to the nodes of Postilion: which node takes a request, and what becomes of it there.
 //!
 //! [`Hosts`] is what the switch sees. A request gets a [`Booking`] first, so that its intent can be made durable before
-//! the first byte leaves; then it is asked, and ends as [`Asked`] says. [`Nodes`] is the real thing, [`NoHosts`] none at
-//! all. **Never here:** card records, PIN work, a reason to send a request twice. Where next: `pool` for booking and
-//! sending, `keeper` and `connection` for one connection, `mux` and `session` for its decisions, `write` and `read` for
+//! the first byte leaves; then it is asked, and ends as [`Asked`] says. [`Nodes`] is the real thing, [`NoHosts`] none.
+//! **Never here:** card records, PIN work, a reason to send a request twice. Where next: `pool` for booking and sending,
+//! `keeper` and `connection` for one connection, `mux` and `session` for its decisions, `write` and `read` for
 //! messages.
 
 mod balance;
@@ -107,6 +107,37 @@ pub struct Zone {
     pub key: KeyId,
     /// The layout.
     pub format: BlockFormat,
+}
+
+/// Nodes, or none configured.
+impl<X: Hosts> Hosts for Option<X> {
+    type Place = X::Place;
+
+    fn zone(&self) -> Option<Zone> {
+        self.as_ref().and_then(Hosts::zone)
+    }
+
+    fn reserve(&self) -> Result<Self::Place, NoHost> {
+        self.as_ref().map_or(Err(NoHost::None), Hosts::reserve)
+    }
+
+    fn booking(&self, place: &Self::Place) -> Booking {
+        self.as_ref().map_or(Booking { host: HostId(0), stan: Stan(0) }, |x| x.booking(place))
+    }
+
+    async fn ask(&self, place: Self::Place, forward: &Forward<'_>, deadline: Now) -> Asked {
+        match self {
+            Some(hosts) => hosts.ask(place, forward, deadline).await,
+            None => Asked::NotSent(NoHost::None),
+        }
+    }
+
+    async fn reverse(&self, advice: &Advice<'_>, deadline: Now) -> Asked {
+        match self {
+            Some(hosts) => hosts.reverse(advice, deadline).await,
+            None => Asked::NotSent(NoHost::None),
+        }
+    }
 }
 
 /// What a place was given.

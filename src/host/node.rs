@@ -153,9 +153,11 @@ impl Node {
     /// Connection `line` takes requests, or no longer.
     pub(super) fn takes(&self, line: usize, takes: bool) {
         let Some(line) = self.lines.get(line) else { return };
-        if line.takes.swap(takes, Ordering::AcqRel) == takes {
+        // Only its own connection changes it; asking first keeps every answer from writing here.
+        if line.takes.load(Ordering::Acquire) == takes {
             return;
         }
+        line.takes.store(takes, Ordering::Release);
         if takes {
             self.open.fetch_add(1, Ordering::AcqRel);
         } else {

@@ -21,6 +21,7 @@ use crate::host::stan::Stans;
 use crate::host::write::{Form, reversal_key};
 use crate::host::{Advice, Asked, Booking, Forward, Hosts, NoHost, Zone};
 use crate::iso8583::EncodeError;
+use crate::limits::NODES_MAX;
 
 /// What every connection needs.
 pub(super) struct Shared {
@@ -34,7 +35,7 @@ pub(super) struct Shared {
 pub struct Nodes {
     shared: Arc<Shared>,
     form: Form,
-    nodes: Box<[Arc<Node>]>,
+    all: Box<[Arc<Node>]>,
     turns: Turns,
 }
 
@@ -89,7 +90,7 @@ impl Nodes {
             nodes.push(node);
         }
         let every = settings.new_key_every;
-        let nodes = Self { shared, form, nodes: nodes.into(), turns: Turns::default() };
+        let nodes = Self { shared, form, all: nodes.into(), turns: Turns::default() };
         let nodes = Arc::new(nodes);
         if let Some(every) = every {
             tasks.spawn(renew_keys(nodes.clone(), every, stopped));
@@ -101,7 +102,7 @@ impl Nodes {
     #[must_use]
     pub fn status(&self) -> Vec<NodeStatus> {
         let now = self.shared.clock.now();
-        self.nodes.iter().map(|node| node.status(now)).collect()
+        self.all.iter().map(|node| node.status(now)).collect()
     }
 
     /// An operator takes a node out: no new requests, those under way end as they would.
@@ -136,18 +137,20 @@ impl Nodes {
     }
 
     fn named(&self, name: &str) -> Result<&Arc<Node>, NoSuchNode> {
-        self.nodes.iter().find(|node| &*node.name == name).ok_or(NoSuchNode)
+        self.all.iter().find(|node| &*node.name == name).ok_or(NoSuchNode)
     }
 
-    /// A place at the node whose turn it is, for a request that has a number already.
-    fn book(&self, now: Now, stan: Stan) -> Result<Place, NoHost> {
+    /// A place at the node whose turn it is, of those not tried before.
+    fn book(&self, now: Now, stan: Stan, tried: u32) -> Result<Place, NoHost> {
         let most = self.shared.settings.in_flight;
         let mut busy = false;
         // An ejected node is better than none.
         for ejected_too in [false, true] {
-            for _ in &self.nodes {
-                let usable = self.nodes.iter().filter(|node| {
-                    node.is_usable(now) && (ejected_too || !node.breaker.is_ejected(now))
+            for _ in &self.all {
+                let usable = self.all.iter().filter(|node| {
+                    tried & bit(node.id) == 0
+                        && node.is_usable(now)
+                        && (ejected_too || !node.breaker.is_ejected(now))
                 });
                 let counted = usable.map(|node| (node, node.outstanding(), &node.turn));
                 let mut full = false;
@@ -169,13 +172,13 @@ impl Nodes {
 
     /// A place for a reversal: at the node of its original, else at any.
     fn book_reversal(&self, now: Now, host: HostId, stan: Stan) -> Result<Place, NoHost> {
-        let own = self.nodes.iter().find(|node| node.id == host && node.is_usable(now));
+        let own = self.all.iter().find(|node| node.id == host && node.is_usable(now));
         if let Some(node) = own
             && let Some(pass) = node.enter(now, usize::MAX)
         {
             return Ok(Place { node: Arc::clone(node), stan, pass, used: false });
         }
-        self.book(now, stan)
+        self.book(now, stan, 0)
     }
 
     /// Sends a message, and goes on to another node for as long as not one byte of it has left.
@@ -187,8 +190,9 @@ impl Nodes {
         message: impl Fn() -> Result<bytes::BytesMut, EncodeError> + Send,
     ) -> Asked {
         let stan = place.stan;
-        // Twice round is enough: further on it would only spin.
-        for _ in 0..2 * self.nodes.len() {
+        let mut tried = 0;
+        loop {
+            tried |= bit(place.node.id);
             let message = match message() {
                 Ok(message) => message,
                 Err(error) => {
@@ -216,18 +220,17 @@ impl Nodes {
             if deadline <= now {
                 return Asked::NotSent(NoHost::Busy);
             }
-            place = match self.book(now, stan) {
+            place = match self.book(now, stan, tried) {
                 Ok(place) => place,
-                Err(none) => return Asked::NotSent(none),
+                Err(why) => return Asked::NotSent(why),
             };
         }
-        Asked::NotSent(NoHost::Down)
     }
 
     /// Ejects a node that is clearly worse than another one that takes requests.
     fn judge(&self, node: &Arc<Node>) {
         let now = self.shared.clock.now();
-        let others = self.nodes.iter().filter(|other| other.id != node.id && other.is_usable(now));
+        let others = self.all.iter().filter(|other| other.id != node.id && other.is_usable(now));
         let shares = others.filter(|other| !other.breaker.is_ejected(now));
         let best = shares.map(|other| other.breaker.share(now).unwrap_or(0.0)).reduce(f64::min);
         if let Some(best) = best
@@ -241,6 +244,12 @@ impl Nodes {
     }
 }
 
+/// A node's bit in the set of those tried. There are at most 16.
+const fn bit(host: HostId) -> u32 {
+    const { assert!(NODES_MAX <= 32, "one bit a node") };
+    1 << (host.0 % 32)
+}
+
 /// Asks for a new zone key now and then: any node will do, since all share the key.
 async fn renew_keys(nodes: Arc<Nodes>, every: Duration, mut stop: watch::Receiver<bool>) {
     loop {
@@ -248,7 +257,7 @@ async fn renew_keys(nodes: Arc<Nodes>, every: Duration, mut stop: watch::Receive
             () = tokio::time::sleep(every) => {}
             _ = stop.wait_for(|stopped| *stopped) => return,
         }
-        for node in &nodes.nodes {
+        for node in &nodes.all {
             match nodes.request_key(&node.name).await {
                 Ok(()) => break,
                 Err(error) => {
@@ -263,14 +272,14 @@ impl Hosts for Nodes {
     type Place = Place;
 
     fn zone(&self) -> Option<Zone> {
-        (!self.nodes.is_empty()).then_some(self.shared.settings.zone)
+        (!self.all.is_empty()).then_some(self.shared.settings.zone)
     }
 
     fn reserve(&self) -> Result<Place, NoHost> {
-        if self.nodes.is_empty() {
+        if self.all.is_empty() {
             return Err(NoHost::None);
         }
-        let mut place = self.book(self.shared.clock.now(), Stan(0))?;
+        let mut place = self.book(self.shared.clock.now(), Stan(0), 0)?;
         place.stan = self.shared.stans.take();
         Ok(place)
     }
@@ -285,13 +294,13 @@ impl Hosts for Nodes {
     }
 
     async fn reverse(&self, advice: &Advice<'_>, deadline: Now) -> Asked {
-        if self.nodes.is_empty() {
+        if self.all.is_empty() {
             return Asked::NotSent(NoHost::None);
         }
         let Forwarded { host, stan, .. } = *advice.forwarded;
         let place = match self.book_reversal(self.shared.clock.now(), host, stan) {
             Ok(place) => place,
-            Err(none) => return Asked::NotSent(none),
+            Err(why) => return Asked::NotSent(why),
         };
         let key = reversal_key(advice.original);
         self.send(place, key, deadline, || self.form.reversal(advice)).await

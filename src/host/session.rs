@@ -163,10 +163,16 @@ impl Session {
         }
         match (self.state, event) {
             (State::Closed, Event::Connected) => self.connected(now),
-            (State::SigningOn | State::SignedOff, Event::SignOnAccepted | Event::PeerSignOn) => {
+            (State::SigningOn | State::SignedOff, Event::SignOnAccepted) => {
                 self.state = State::SignedOn;
                 self.asked_at = None;
-                if event == Event::PeerSignOn { Action::Accept } else { Action::Wait }
+                Action::Wait
+            }
+            // Only one who has signed off is back by this: our own sign-on still waits for its answer.
+            (State::SignedOff, Event::PeerSignOn) => {
+                self.state = State::SignedOn;
+                self.asked_at = None;
+                Action::Accept
             }
             (State::SigningOn | State::SignedOff, Event::SignOnRefused) => {
                 Action::Close(Why::SignOnRefused)

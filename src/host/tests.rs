@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 
 use crate::domain::forward::Stan;
 use crate::domain::outcome::{HostCode, Reason};
 use crate::host::testing::{Peer, Request, Talk, settings, world};
 use crate::host::{
-    Asked, BreakerState, HostAnswer, Hosts, NewKeyError, NoHost, Nodes, Refused, Running, Settings,
+    Asked, BreakerState, HostAnswer, Hosts, KeyTaker, NewKeyError, NoHost, Nodes, Refused, Running,
+    Settings,
 };
 
 /// Longer than any request waits here, shorter than a reader's patience.
@@ -386,4 +388,32 @@ async fn stopping_waits_for_answers_and_signs_off() {
     talk.answer(&sign_off, "00").await;
     assert_eq!(talk.try_read().await, None);
     timeout(LONG, stopping).await.expect("stopped").unwrap();
+}
+
+/// A fault inside a connection ends that connection, is told as unknown to whoever waits, and the loop goes on.
+#[tokio::test]
+async fn a_panic_ends_one_connection_and_not_the_loop() {
+    struct Faulty;
+    impl KeyTaker for Faulty {
+        fn take(&self, _field: &[u8]) -> BoxFuture<'_, Result<(), Refused>> {
+            panic!("a fault in a test")
+        }
+    }
+    let peer = Peer::listen().await;
+    let (clock, _) = world();
+    let settings = settings(std::slice::from_ref(&peer.address));
+    let (nodes, _running) = Nodes::start(settings, clock, Arc::new(Faulty), None).unwrap();
+    let mut talk = peer.signed_on().await;
+    until(&nodes, |nodes| nodes.status()[0].signed_on == 1).await;
+    let asked = ask(&nodes, 1);
+    talk.read().await;
+    let push = talk.network("101", Some(&[0x4B; 48]));
+    talk.write(&push).await;
+    assert!(matches!(asked.await.unwrap(), Asked::Unknown(_)));
+    let mut talk = peer.signed_on().await;
+    until(&nodes, |nodes| nodes.status()[0].signed_on == 1).await;
+    let asked = ask(&nodes, 2);
+    let request = talk.read().await;
+    talk.answer(&request, "00").await;
+    assert_eq!(answered(asked.await.unwrap()).declined, None);
 }

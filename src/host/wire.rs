@@ -3,24 +3,24 @@
 //! [`Wire`] is fed by the connection's loop and never waits. When it is dropped, by whatever end, everything that still
 //! waits is told whether it was sent. **Never here:** reading a clock, choosing a node.
 
+mod exchange;
+
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio_util::codec::Decoder;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 use crate::domain::clock::Now;
-use crate::domain::outcome::HostCode;
 use crate::domain::request::TransactionKey;
 use crate::host::connection::Ending;
 use crate::host::job::{Ended, Job, Outgoing, Waiter};
-use crate::host::keys::{NewKeyError, Refused};
+use crate::host::keys::NewKeyError;
 use crate::host::meters::Dropped;
 use crate::host::mux::{Fate, Match, MatchKey, Mux, Pending};
 use crate::host::network::{self, Code, NETWORK_CODE, SECURITY};
@@ -28,15 +28,16 @@ use crate::host::node::Node;
 use crate::host::pool::Shared;
 use crate::host::read::{self, Kind};
 use crate::host::session::{Action, Event, Session};
+use crate::host::wire::exchange::{AfterKey, Taking};
 use crate::host::write::is_key;
 use crate::iso8583::frame::{Frame, FrameCodec, Header};
 use crate::iso8583::{Layout, Message, decode};
 use crate::limits::{HOST_BATCH_BYTES, HOST_UNWRITTEN_MAX, READ_BYTES};
 
 /// Codes of our own answers to a node's 0800.
-const ACCEPTED: &[u8] = b"00";
-const NOT_SERVED: &[u8] = b"12";
-const NOT_NOW: &[u8] = b"91";
+const ACCEPTED: [u8; 2] = *b"00";
+const NOT_SERVED: [u8; 2] = *b"12";
+const NOT_NOW: [u8; 2] = *b"91";
 
 /// Who waits for an answer.
 enum Awaiter {
@@ -46,19 +47,6 @@ enum Awaiter {
     Network(Code),
     /// A wish for a new zone key.
     NewKey(oneshot::Sender<Result<(), NewKeyError>>),
-}
-
-/// A key that is being taken, and who is told.
-struct Taking<'a> {
-    taken: BoxFuture<'a, Result<(), Refused>>,
-    then: AfterKey,
-}
-
-enum AfterKey {
-    /// The node pushed it and waits for the 0810.
-    Answer(Bytes, Header),
-    /// We asked for it.
-    Tell(oneshot::Sender<Result<(), NewKeyError>>),
 }
 
 /// Both directions of one connection.
@@ -354,9 +342,9 @@ impl<'a> Wire<'a> {
         let Some(code) = read::code(message) else {
             return self.drop_message(now, Dropped::NoCode);
         };
-        let carried = if message.has(127) { message.sub(127, &[2]) } else { None };
+        let switch_key = if message.has(127) { message.sub(127, &[2]) } else { None };
         let carries = |key: &TransactionKey| {
-            carried.as_ref().is_none_or(|sub| sub.text().is_some_and(|text| is_key(&text, key)))
+            switch_key.as_ref().is_none_or(|sub| sub.text().is_some_and(|text| is_key(&text, key)))
         };
         let found = match MatchKey::of(message, &settings.match_fields) {
             Some(key) => self.mux.answer(&key, carries),
@@ -395,27 +383,6 @@ impl<'a> Wire<'a> {
         self.event(now, event).map(|_| ())
     }
 
-    /// The answer to our wish for a key.
-    fn key_given(
-        &mut self,
-        message: &Message<'_>,
-        given: Result<(), HostCode>,
-        tell: oneshot::Sender<Result<(), NewKeyError>>,
-    ) {
-        let field = message.binary(SECURITY);
-        let refused = match (given, &field, &self.taking) {
-            (Err(code), _, _) => NewKeyError::ByNode(code),
-            (Ok(()), None, _) => NewKeyError::NoKey,
-            (Ok(()), Some(_), Some(_)) => NewKeyError::Busy,
-            (Ok(()), Some(field), None) => {
-                let taken = self.shared.taker.take(field);
-                self.taking = Some(Taking { taken, then: AfterKey::Tell(tell) });
-                return;
-            }
-        };
-        let _ = tell.send(Err(refused));
-    }
-
     /// An 0800 of the node's.
     fn asked(
         &mut self,
@@ -450,37 +417,13 @@ impl<'a> Wire<'a> {
     }
 
     /// Answers an 0800.
-    fn answer(&mut self, message: &Message<'_>, header: &Header, code: &[u8]) {
+    fn answer(&mut self, message: &Message<'_>, header: &Header, code: [u8; 2]) {
         let mark = self.codec.begin(&mut self.output, Some(header));
         let dialect = &self.shared.settings.dialect;
-        if network::answer(dialect, message, code, &mut self.output).is_ok() {
+        if network::answer(dialect, message, &code, &mut self.output).is_ok() {
             let _ = self.codec.end(&mut self.output, mark);
         } else {
             self.codec.cancel(&mut self.output, mark);
-        }
-    }
-
-    /// Goes on with a key that is being taken, and says how it ended.
-    pub(super) fn poll_keys(&mut self, cx: &mut Context<'_>, layout: &mut Layout) {
-        let Some(taking) = &mut self.taking else { return };
-        let Poll::Ready(taken) = taking.taken.as_mut().poll(cx) else { return };
-        let Some(Taking { then, .. }) = self.taking.take() else { return };
-        match taken {
-            Ok(()) => tracing::info!(host = %self.node.name, "a new zone key was taken"),
-            Err(refused) => {
-                tracing::error!(host = %self.node.name, %refused, "a new zone key is refused")
-            }
-        }
-        match then {
-            AfterKey::Tell(tell) => {
-                let _ = tell.send(taken.map_err(NewKeyError::ByUs));
-            }
-            AfterKey::Answer(frame, header) => {
-                let code = taken.map_or_else(|refused| refused.code, |()| *b"00");
-                if let Ok(message) = decode(&self.shared.settings.dialect, &frame, layout) {
-                    self.answer(&message, &header, &code);
-                }
-            }
         }
     }
 }

@@ -5,17 +5,21 @@
 //! only secrets are PIN blocks under the zone key: it lives until the socket has taken it. **Never here:** a PIN block
 //! in a reversal, framing, network messages (`network`).
 
+mod sample;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use sha2::{Digest, Sha256};
 
 use crate::domain::clock::WallMillis;
-use crate::domain::forward::{Forwarded, HostId, Stan};
-use crate::domain::pan::{Pan, SealedPan};
-use crate::domain::pin::{BlockFormat, ZonePin};
-use crate::domain::request::{Tag, Text, Trace, TransactionKey};
+use crate::domain::forward::Forwarded;
+use crate::domain::pan::Pan;
+use crate::domain::request::{Tag, Trace, TransactionKey};
 use crate::host::settings::{Fixed, Settings, SettingsError, Side};
+use crate::host::write::sample::Sample;
 use crate::host::{Advice, Forward};
 use crate::iso8583::{Builder, Dialect, EncodeError, FieldSpec, Format, Length};
 
@@ -275,7 +279,7 @@ impl Form {
             date: details.date.filter(all_digits).unwrap_or([m1, m2, d1, d2]),
             sequence: forwarded.sequence.map(three_digits),
             acquirer: if acquirer.is_empty() { digits_of(&self.institution) } else { acquirer },
-            rrn: reference(trace.rrn.as_str(), &sent, &stan),
+            rrn: reference(trace.rrn.as_str(), &sent, stan),
             terminal: left(terminal),
             acceptor: (!acceptor.is_empty()).then(|| left(acceptor)),
             forwarded,
@@ -361,49 +365,6 @@ impl Form {
     }
 }
 
-/// One of everything, to try a dialect with.
-struct Sample {
-    key: TransactionKey,
-    pan: Pan,
-    block: ZonePin,
-    trace: Trace,
-    forwarded: Forwarded,
-}
-
-impl Sample {
-    #[expect(clippy::expect_used, reason = "constants, at start")]
-    fn new(format: BlockFormat) -> Self {
-        let key = crate::domain::pin::KeyId(0);
-        let details = crate::domain::forward::Details {
-            account_types: Some(*b"0000"),
-            expiry: Some(*b"3001"),
-            time: Some(*b"000000"),
-            date: Some(*b"0101"),
-            entry_mode: Some(*b"011"),
-            condition: Some(*b"00"),
-            currency: Some(*b"566"),
-            acquirer: Tag::new(b"11111111111"),
-            acceptor: Tag::new(b"ACCEPTOR0000001"),
-            accounts: [Text::new(b"1"), Text::new(b"2")],
-        };
-        Self {
-            key: TransactionKey([0; 16]),
-            pan: Pan::parse(b"0000000000000000").expect("sixteen digits"),
-            block: ZonePin::new(&[0; 16][..format.block_bytes()], format, key).expect("fits"),
-            trace: Trace::default(),
-            forwarded: Forwarded {
-                host: HostId(0),
-                stan: Stan(1),
-                transmitted: WallMillis(0),
-                pan: SealedPan([0; SealedPan::BYTES]),
-                sequence: Some(0),
-                institution: Tag::new(b"1"),
-                details,
-            },
-        }
-    }
-}
-
 /// Switch key of a reversal: its own, so that a node does not take it for the original, and the same in each repeat.
 pub(super) fn reversal_key(original: &TransactionKey) -> TransactionKey {
     let digest = Sha256::new_with_prefix(original.0).chain_update(b"R").finalize();
@@ -412,7 +373,7 @@ pub(super) fn reversal_key(original: &TransactionKey) -> TransactionKey {
     TransactionKey(key)
 }
 
-/// MMDDhhmmss in UTC (DE 7).
+/// Month, day, hour, minute, second in UTC (DE 7).
 pub(super) fn month_to_second(at: WallMillis) -> [u8; 10] {
     let Some(when) = civil(at) else { return [b'0'; 10] };
     let mut digits = [0; 10];
@@ -430,7 +391,7 @@ fn civil(at: WallMillis) -> Option<jiff::civil::DateTime> {
 }
 
 /// The caller's reference number; when there is none that fits: month, day and hour of sending, and the trace number.
-fn reference(given: &str, sent: &[u8; 10], stan: &[u8; 6]) -> [u8; 12] {
+fn reference(given: &str, sent: &[u8; 10], stan: [u8; 6]) -> [u8; 12] {
     let given = given.trim();
     let fits = !given.is_empty() && given.len() <= 12;
     let mut rrn = [b'0'; 12];
@@ -438,7 +399,7 @@ fn reference(given: &str, sent: &[u8; 10], stan: &[u8; 6]) -> [u8; 12] {
         right(&mut rrn, given);
     } else {
         rrn[..6].copy_from_slice(&sent[..6]);
-        rrn[6..].copy_from_slice(stan);
+        rrn[6..].copy_from_slice(&stan);
     }
     rrn
 }
@@ -463,7 +424,6 @@ fn three_digits(number: u16) -> [u8; 3] {
     [digit(number / 100), digit(number / 10), digit(number)]
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "a predicate of Option::filter")]
 fn all_digits<const N: usize>(text: &[u8; N]) -> bool {
     text.iter().all(u8::is_ascii_digit)
 }

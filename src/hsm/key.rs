@@ -11,9 +11,12 @@ use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use hmac::{Hmac, Mac};
 use zeroize::Zeroizing;
 
+use crate::hsm::key::rsa::RsaError;
 use crate::hsm::published;
 
-/// Longest key in bytes.
+pub mod rsa;
+
+/// Longest symmetric key in bytes.
 pub const KEY_BYTES_MAX: usize = 32;
 /// Longest name.
 pub const NAME_BYTES_MAX: usize = 64;
@@ -34,6 +37,8 @@ pub enum KeyType {
     PanSeal,
     /// PIN verification key.
     Pvk,
+    /// RSA key pair: PINs come encrypted under its public half.
+    Rsa,
     /// Zone authentication key: MACs messages.
     Zak,
     /// Zone master key: wraps zone keys in an exchange.
@@ -49,6 +54,7 @@ const TYPE_NAMES: &[(KeyType, &str)] = &[
     (KeyType::PanHash, "PAN-HASH"),
     (KeyType::PanSeal, "PAN-SEAL"),
     (KeyType::Pvk, "PVK"),
+    (KeyType::Rsa, "RSA"),
     (KeyType::Zak, "ZAK"),
     (KeyType::Zmk, "ZMK"),
     (KeyType::Zpk, "ZPK"),
@@ -73,15 +79,17 @@ impl KeyType {
             Self::Zmk | Self::Zak | Self::Pvk => &[Algorithm::Tdes],
             Self::PanSeal => &[Algorithm::Aes],
             Self::PanHash | Self::Audit => &[Algorithm::Hmac],
+            Self::Rsa => &[Algorithm::Rsa],
         }
     }
 
-    /// Bytes of a newly generated key.
+    /// Bytes of a newly generated key that is nothing but random bytes; none for RSA.
     #[must_use]
     pub const fn default_bytes(self, algorithm: Algorithm) -> usize {
         match (self, algorithm) {
             (_, Algorithm::Tdes) => 16,
             (_, Algorithm::Aes | Algorithm::Hmac) => 32,
+            (_, Algorithm::Rsa) => 0,
         }
     }
 }
@@ -111,14 +119,17 @@ pub enum Algorithm {
     Aes,
     /// HMAC-SHA-256 with a key of 32 bytes.
     Hmac,
+    /// RSA of 2048 to 4096 bits, as a PKCS #8 document.
+    Rsa,
     /// Triple DES with two or three keys.
     Tdes,
 }
 
-/// Every algorithm with its name in files and the lengths in bytes it has.
+/// Every algorithm with its name in files and the lengths in bytes it has, where they are a few.
 const ALGORITHMS: &[(Algorithm, &str, &[usize])] = &[
     (Algorithm::Aes, "AES", &[16, 24, 32]),
     (Algorithm::Hmac, "HMAC", &[32]),
+    (Algorithm::Rsa, "RSA", &[]),
     (Algorithm::Tdes, "TDES", &[16, 24]),
 ];
 
@@ -149,7 +160,7 @@ impl FromStr for Algorithm {
         let found = ALGORITHMS.iter().find(|(_, name, _)| name.eq_ignore_ascii_case(text));
         found
             .map(|(a, ..)| *a)
-            .ok_or_else(|| format!("algorithm {text:?} unknown: one of AES, HMAC, TDES"))
+            .ok_or_else(|| format!("algorithm {text:?} unknown: one of AES, HMAC, RSA, TDES"))
     }
 }
 
@@ -220,6 +231,14 @@ pub enum KeyError {
         /// First such byte, from 1.
         byte: usize,
     },
+    /// No acceptable RSA key pair.
+    #[error("key {name}: {source}")]
+    Rsa {
+        /// Key.
+        name: Box<str>,
+        /// What is wrong with it.
+        source: RsaError,
+    },
     /// A published key.
     #[error(
         "key {name}: this is a published test key and protects nothing; generate one with \
@@ -261,6 +280,15 @@ impl ClearKey {
         if !key_type.algorithms().contains(&algorithm) {
             return Err(KeyError::Algorithm { name, key_type, algorithm });
         }
+        if algorithm == Algorithm::Rsa {
+            let rsa = |source| KeyError::Rsa { name: name.clone(), source };
+            rsa::bits(&bytes).map_err(rsa)?;
+            let published = published::is_published_rsa(&rsa::fingerprint(&bytes).map_err(rsa)?);
+            if test_keys == TestKeys::Refused && published {
+                return Err(KeyError::Published { name });
+            }
+            return Ok(Self { name, key_type, algorithm, bytes });
+        }
         let data_key_too_short = key_type == KeyType::PanSeal && bytes.len() != KEY_BYTES_MAX;
         if !algorithm.lengths().contains(&bytes.len()) || data_key_too_short {
             return Err(KeyError::Length { name, algorithm, bytes: bytes.len() });
@@ -286,12 +314,39 @@ impl ClearKey {
         key_type: KeyType,
         algorithm: Algorithm,
     ) -> Result<Self, crate::hsm::keyfile::KeyFileError> {
+        if algorithm == Algorithm::Rsa {
+            return Self::generate_rsa(name, key_type, rsa::BITS_MIN);
+        }
         let mut bytes = Zeroizing::new(vec![0; key_type.default_bytes(algorithm)]);
         getrandom::fill(&mut bytes).map_err(|_| crate::hsm::keyfile::KeyFileError::Random)?;
         if algorithm == Algorithm::Tdes {
             set_odd_parity(&mut bytes);
         }
         Ok(Self::new(name, key_type, algorithm, bytes, TestKeys::Refused)?)
+    }
+
+    /// Makes an RSA key pair of so many bits, one of [`rsa::BITS_MADE`].
+    ///
+    /// # Errors
+    /// As [`ClearKey::generate`].
+    pub fn generate_rsa(
+        name: &str,
+        key_type: KeyType,
+        bits: usize,
+    ) -> Result<Self, crate::hsm::keyfile::KeyFileError> {
+        check_name(name)?;
+        let rsa = |source| KeyError::Rsa { name: name.into(), source };
+        let bytes = rsa::generate(bits).map_err(rsa)?;
+        Ok(Self::new(name, key_type, Algorithm::Rsa, bytes, TestKeys::Refused)?)
+    }
+
+    /// Its length in bits: of an RSA key that of its modulus.
+    #[must_use]
+    pub fn bits(&self) -> usize {
+        match self.algorithm {
+            Algorithm::Rsa => rsa::bits(&self.bytes).unwrap_or_default(),
+            Algorithm::Aes | Algorithm::Hmac | Algorithm::Tdes => self.bytes.len() * 8,
+        }
     }
 
     /// Its name.
@@ -366,7 +421,7 @@ pub fn set_odd_parity(bytes: &mut [u8]) {
 /// The check value of any key or component of the algorithm's length; zeros for another length.
 ///
 /// Triple DES: eight zero bytes encrypted. AES: AES-CMAC of sixteen zero bytes (ANSI X9.24-1 annex A). HMAC:
-/// HMAC-SHA-256 of sixteen zero bytes. The first three bytes of each.
+/// HMAC-SHA-256 of sixteen zero bytes. RSA: SHA-256 of the public key. The first three bytes of each.
 #[must_use]
 pub fn check_value(algorithm: Algorithm, bytes: &[u8]) -> CheckValue {
     let leftmost = |block: &[u8]| block.first_chunk().copied().unwrap_or_default();
@@ -376,6 +431,9 @@ pub fn check_value(algorithm: Algorithm, bytes: &[u8]) -> CheckValue {
         (Algorithm::Aes, 16) => leftmost(&cmac_of_zeros::<aes::Aes128>(bytes)),
         (Algorithm::Aes, 24) => leftmost(&cmac_of_zeros::<aes::Aes192>(bytes)),
         (Algorithm::Aes, 32) => leftmost(&cmac_of_zeros::<aes::Aes256>(bytes)),
+        (Algorithm::Rsa, _) => {
+            rsa::fingerprint(bytes).map(|digest| leftmost(&digest)).unwrap_or_default()
+        }
         (Algorithm::Hmac, 32) => Hmac::<sha2::Sha256>::new_from_slice(bytes)
             .map(|mac| leftmost(&mac.chain_update([0; 16]).finalize().into_bytes()))
             .unwrap_or_default(),

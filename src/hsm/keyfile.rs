@@ -30,7 +30,7 @@ const VERSION: u32 = 1;
 /// The form of a file that holds previous keys: a program that does not know them must not open it.
 const VERSION_WITH_PREVIOUS: u32 = 2;
 /// Largest file read: every key with its longest name fits.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+const FILE_BYTES_MAX: u64 = 1 << 23;
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]

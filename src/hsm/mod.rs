@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::pan::Account12;
-use crate::domain::pin::{BlockFormat, KeyId, LmkPin, Method, PinRules, Reference, ZonePin};
+use crate::domain::pin::{
+    BlockFormat, KeyId, LmkPin, Method, PinRules, PresentedPin, Reference, RsaPadding, ZonePin,
+};
 use crate::hsm::key::{CheckValue, KeyError, KeyType};
 use crate::hsm::keyfile::KeyFileError;
 
@@ -22,7 +24,7 @@ pub mod soft;
 
 /// PIN operations of a hardware security module.
 ///
-/// Every command names its keys by [`KeyId`]; none takes or gives a clear PIN except the two that are called so.
+/// Every command names its keys by [`KeyId`]; none takes or gives a clear PIN except `encrypt_pin` and `reveal`.
 /// All but `encrypt_pin` and `import_key` are pure: safe to repeat on another device.
 ///
 /// For a grace period after [`Hsm::import_key`] the key before the new one is good as well: for blocks and MACs that
@@ -44,19 +46,32 @@ pub trait Hsm: Send + Sync + 'static {
         account: &Account12,
     ) -> impl Future<Output = Result<LmkPin, HsmError>> + Send;
 
-    /// Verifies the current PIN against `reference` (payShield EC/EA/BE).
+    /// Translates a PIN from the local master key to a zone key (payShield JG).
+    ///
+    /// # Errors
+    /// [`HsmError::TranslationForbidden`] for a format that is not bound to the account, as [`Hsm::translate`].
+    fn from_lmk(
+        &self,
+        pin: &LmkPin,
+        to_key: KeyId,
+        to_format: BlockFormat,
+        account: &Account12,
+    ) -> impl Future<Output = Result<ZonePin, HsmError>> + Send;
+
+    /// Verifies the current PIN against `reference` (payShield EC/EA/BE; BG and their like for a PIN under the LMK).
     ///
     /// # Errors
     /// [`HsmError`]. A wrong PIN is no error but [`Verdict::Wrong`].
     fn verify(
         &self,
-        current: &ZonePin,
+        current: &PresentedPin,
         account: &Account12,
         method: &Method,
         reference: &Reference,
     ) -> impl Future<Output = Result<Verdict, HsmError>> + Send;
 
-    /// Makes the reference of a new PIN, if the rules accept it (payShield FW/BK, DG/DE).
+    /// Makes the reference of a new PIN, if the rules accept it (payShield FW/BK, DG/DE). `current` is the card's
+    /// reference, for the rule that the PIN must be another one; [`Reference::None`] for a card without one.
     ///
     /// # Errors
     /// [`HsmError`]; a PIN the rules refuse is [`HsmError::NewPinUnacceptable`].
@@ -66,6 +81,7 @@ pub trait Hsm: Send + Sync + 'static {
         account: &Account12,
         method: &Method,
         rules: &PinRules,
+        current: &Reference,
     ) -> impl Future<Output = Result<Reference, HsmError>> + Send;
 
     /// Verifies the current PIN and, only if it is right, makes the reference of the new one (payShield CU/DU).
@@ -99,6 +115,40 @@ pub trait Hsm: Send + Sync + 'static {
         digits: zeroize::Zeroizing<Vec<u8>>,
         account: &Account12,
     ) -> impl Future<Output = Result<LmkPin, HsmError>> + Send;
+
+    /// Puts a PIN that came RSA-encrypted under the LMK (payShield GI and BA in one). `key` is a private RSA key;
+    /// inside is the PIN in ASCII digits, or those digits in hexadecimal (`31323334` for 1234).
+    ///
+    /// # Errors
+    /// [`HsmError::NoPinInBlock`] for whatever is wrong with the ciphertext or its content, always after the same time.
+    fn decrypt_pin(
+        &self,
+        key: KeyId,
+        cipher: &[u8],
+        padding: RsaPadding,
+        account: &Account12,
+    ) -> impl Future<Output = Result<LmkPin, HsmError>> + Send;
+
+    /// Draws a PIN that the rules accept (payShield JA).
+    ///
+    /// # Errors
+    /// [`HsmError::NewPinUnacceptable`] where `digits` is no allowed length, or no draw met the rules.
+    fn random_pin(
+        &self,
+        account: &Account12,
+        digits: u8,
+        rules: &PinRules,
+    ) -> impl Future<Output = Result<LmkPin, HsmError>> + Send;
+
+    /// Shows a PIN in clear ASCII digits (payShield NG): for a product that lets its owner see it.
+    ///
+    /// # Errors
+    /// [`HsmError::StoredPinCorrupt`].
+    fn reveal(
+        &self,
+        pin: &LmkPin,
+        account: &Account12,
+    ) -> impl Future<Output = Result<zeroize::Zeroizing<Vec<u8>>, HsmError>> + Send;
 
     /// The 8-byte MAC of a message (payShield M6): ISO 9797-1 algorithm 3, padding 1.
     ///
@@ -163,9 +213,19 @@ impl<H: Hsm> Hsm for Arc<H> {
         (**self).to_lmk(pin, account).await
     }
 
+    async fn from_lmk(
+        &self,
+        pin: &LmkPin,
+        to_key: KeyId,
+        to_format: BlockFormat,
+        account: &Account12,
+    ) -> Result<ZonePin, HsmError> {
+        (**self).from_lmk(pin, to_key, to_format, account).await
+    }
+
     async fn verify(
         &self,
-        current: &ZonePin,
+        current: &PresentedPin,
         account: &Account12,
         method: &Method,
         reference: &Reference,
@@ -179,8 +239,9 @@ impl<H: Hsm> Hsm for Arc<H> {
         account: &Account12,
         method: &Method,
         rules: &PinRules,
+        current: &Reference,
     ) -> Result<Reference, HsmError> {
-        (**self).derive(new, account, method, rules).await
+        (**self).derive(new, account, method, rules, current).await
     }
 
     async fn verify_and_derive(&self, change: &Change<'_>) -> Result<ChangeVerdict, HsmError> {
@@ -203,6 +264,33 @@ impl<H: Hsm> Hsm for Arc<H> {
         account: &Account12,
     ) -> Result<LmkPin, HsmError> {
         (**self).encrypt_pin(digits, account).await
+    }
+
+    async fn decrypt_pin(
+        &self,
+        key: KeyId,
+        cipher: &[u8],
+        padding: RsaPadding,
+        account: &Account12,
+    ) -> Result<LmkPin, HsmError> {
+        (**self).decrypt_pin(key, cipher, padding, account).await
+    }
+
+    async fn random_pin(
+        &self,
+        account: &Account12,
+        digits: u8,
+        rules: &PinRules,
+    ) -> Result<LmkPin, HsmError> {
+        (**self).random_pin(account, digits, rules).await
+    }
+
+    async fn reveal(
+        &self,
+        pin: &LmkPin,
+        account: &Account12,
+    ) -> Result<zeroize::Zeroizing<Vec<u8>>, HsmError> {
+        (**self).reveal(pin, account).await
     }
 
     async fn mac(&self, key: KeyId, message: &[u8]) -> Result<[u8; 8], HsmError> {
@@ -241,8 +329,8 @@ impl<H: Hsm> Hsm for Arc<H> {
 /// A PIN change as one command.
 #[derive(Clone, Copy, Debug)]
 pub struct Change<'a> {
-    /// Current PIN under its zone key.
-    pub current: &'a ZonePin,
+    /// Current PIN, as it was presented.
+    pub current: &'a PresentedPin,
     /// New PIN, already under the LMK.
     pub new: &'a LmkPin,
     /// Account both are bound to.

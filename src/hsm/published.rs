@@ -52,6 +52,16 @@ const PUBLISHED: &[&str] = &[
     "CD7FB6B60167CE76A808435E52E90DCE",
 ];
 
+/// SHA-256 of the public halves of published RSA keys, in hex: `tests/vectors/rsa.json`.
+const PUBLISHED_RSA: &[&str] =
+    &["BE9EB201E12471EFDB4BE62827A83EAF685BDBB5B1BB3A367923A6C2657088BD"];
+
+/// Whether a public RSA key with this SHA-256 is half of a published pair.
+#[must_use]
+pub fn is_published_rsa(fingerprint: &[u8; 32]) -> bool {
+    PUBLISHED_RSA.contains(&&*hex::encode_upper(fingerprint))
+}
+
 /// Whether these bytes are a published key. Parity bits do not count, and neither does which algorithm it is used for.
 #[must_use]
 pub fn is_published(bytes: &[u8]) -> bool {

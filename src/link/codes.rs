@@ -89,6 +89,7 @@ const KEYS: &[&str] = &[
     "original_not_found",
     "system_error",
     "host_declined",
+    "not_recoverable",
 ];
 
 /// One code a reason, and the approvals. Every key is required, none other is known.
@@ -126,6 +127,7 @@ pub struct Codes {
     original_not_found: Code,
     system_error: Code,
     host_declined: Code,
+    not_recoverable: Code,
 }
 
 impl Codes {
@@ -169,6 +171,7 @@ impl Codes {
             original_not_found: read("original_not_found")?,
             system_error: read("system_error")?,
             host_declined: read("host_declined")?,
+            not_recoverable: read("not_recoverable")?,
         };
         super::map::only_known(section, KEYS)?;
         Ok(codes)
@@ -242,6 +245,7 @@ impl Codes {
             Reason::OriginalNotFound => self.original_not_found,
             Reason::SystemError => self.system_error,
             Reason::HostDeclined => self.host_declined,
+            Reason::NotRecoverable => self.not_recoverable,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::domain::exchange::WrappedKey;
 use crate::domain::forward::Details;
 use crate::domain::outcome::Reason;
 use crate::domain::pan::{Pan, PanError};
-use crate::domain::pin::ZonePin;
+use crate::domain::pin::{NewPin, PresentedPin, ZonePin};
 use crate::domain::request::{CardName, Operation, PinRequest, Tag, Text, Trace};
 use crate::iso8583::{Message, TEXT_BYTES_MAX};
 use crate::link::identify::{Moment, key};
@@ -108,12 +108,18 @@ fn request(settings: &Settings, message: &Message<'_>, arrived: Now) -> Result<P
     let map = &*settings.map;
     let operation = operation(map, message)?;
     let current = match operation {
-        Operation::Change | Operation::Verify => Some(block(settings, message, map.current_pin)?),
-        Operation::Reverse | Operation::Unblock => None,
+        Operation::Change | Operation::Verify => {
+            Some(PresentedPin::Zone(block(settings, message, map.current_pin)?))
+        }
+        Operation::Reveal | Operation::Reverse | Operation::Set | Operation::Unblock => None,
     };
     let new = match operation {
-        Operation::Change => Some(block(settings, message, map.new_pin)?),
-        Operation::Reverse | Operation::Unblock | Operation::Verify => None,
+        Operation::Change => Some(NewPin::Zone(block(settings, message, map.new_pin)?)),
+        Operation::Reveal
+        | Operation::Reverse
+        | Operation::Set
+        | Operation::Unblock
+        | Operation::Verify => None,
     };
     let stan = message.text(11).ok_or(Reason::FormatError)?;
     let moment = Moment { stan: stan.as_bytes(), time: None };
@@ -178,8 +184,11 @@ fn bare(
         key: crate::domain::request::TransactionKey([0; 16]),
         operation,
         card: CardName::Pan { pan: pan(message)?, sequence },
+        owner: None,
         current: None,
         new: None,
+        fingerprint: None,
+        memo: None,
         original: None,
         wish: wish(settings, message)?,
         institution: message.text(100).map(|text| Tag::new(text.as_bytes())),

@@ -8,7 +8,8 @@ use crate::card::record::Undo;
 use crate::card::{CardRecord, Commit, Receipt, Store, StoreError, gates};
 use crate::domain::clock::{Clock, WallMillis};
 use crate::domain::outcome::{Declined, Reason, Side};
-use crate::domain::pin::{LmkPin, Reference, ZonePin};
+use crate::domain::pan::Account12;
+use crate::domain::pin::{LmkPin, NewPin, Reference};
 use crate::domain::request::{Operation, PinRequest};
 use crate::hsm::{Change, ChangeVerdict, Hsm, HsmError, Verdict};
 use crate::limits::CONFLICT_RETRIES_MAX;
@@ -16,15 +17,16 @@ use crate::switch::handle::{Job, Switch, refused, still_awaited};
 use crate::switch::parts::Parts;
 use crate::switch::stages::Stage;
 
-/// What a request leads to: the card as it shall be (if it changes), and whether it is declined.
+/// What a request leads to: the card as it shall be (if it changes), whether it is declined, and the PIN to be shown.
 struct Judgement {
     card: Option<CardRecord>,
     declined: Option<Reason>,
+    show: Option<LmkPin>,
 }
 
 impl Judgement {
     fn declined(reason: Reason) -> Self {
-        Self { card: None, declined: Some(reason) }
+        Self { card: None, declined: Some(reason), show: None }
     }
 }
 
@@ -60,7 +62,15 @@ impl<P: Parts> Switch<P> {
             let committed = self.world.store.commit(claim, commit).await;
             job.stages.end(Stage::Commit, self.world.clock.now());
             match committed {
-                Ok(receipt) => return declined.map_or(Ok(receipt), Err),
+                Ok(receipt) => {
+                    //= spec/pin-change.md#11.5
+                    //# A PIN MUST NOT leave the HSM in the clear before the request for it is durable
+                    //# in the journal.
+                    if let (None, Some(pin)) = (declined, judgement.show) {
+                        self.show_new(job, &pin).await?;
+                    }
+                    return declined.map_or(Ok(receipt), Err);
+                }
                 Err(refusal) => match (refusal.error, refusal.claim) {
                     //= spec/pin-change.md#5.3
                     //# When the card changed since it was read, the request MUST be judged again on
@@ -87,8 +97,10 @@ impl<P: Parts> Switch<P> {
             return Judgement::declined(reason);
         }
         let judged = match request.operation {
-            Operation::Change => self.judge_change(request, card, product, wall).await,
-            Operation::Verify => self.judge_verify(request, card, product).await,
+            Operation::Change => self.judge_change(job, card, product, wall).await,
+            Operation::Reveal => Ok(revealed(card)),
+            Operation::Set => self.judge_set(job, card, product, wall).await,
+            Operation::Verify => self.judge_verify(job, card, product).await,
             Operation::Unblock => Ok(unblocked(card)),
             Operation::Reverse => Err(Reason::SystemError),
         };
@@ -97,14 +109,15 @@ impl<P: Parts> Switch<P> {
 
     async fn judge_change(
         &self,
-        request: &PinRequest,
+        job: &Job<'_>,
         card: &CardRecord,
         product: &Product,
         wall: WallMillis,
     ) -> Result<Judgement, Reason> {
-        let (current, new) = (needed(request.current.as_ref())?, needed(request.new.as_ref())?);
-        let account = self.account(request, card)?;
-        let new: LmkPin = self.world.hsm.to_lmk(new, &account).await.map_err(hsm_refused)?;
+        let request = job.request;
+        let (current, wanted) = (needed(request.current.as_ref())?, needed(request.new.as_ref())?);
+        let account = job.account()?;
+        let new = self.new_pin(wanted, &account, product).await?;
         let change = Change {
             current,
             new: &new,
@@ -114,26 +127,81 @@ impl<P: Parts> Switch<P> {
             rules: &product.rules,
         };
         match self.world.hsm.verify_and_derive(&change).await.map_err(hsm_refused)? {
-            ChangeVerdict::Right(reference) => Ok(changed(card, reference, request, wall)),
+            ChangeVerdict::Right(reference) => {
+                Ok(Judgement { show: generated(wanted, new), ..changed(card, reference, request, wall) })
+            }
             //= spec/pin-change.md#5.5
             //# Whether the rules refuse the new PIN MUST be told only to a sender whose current PIN
             //# was right.
             ChangeVerdict::RightButUnacceptable => {
                 let card = CardRecord { pin_tries_used: 0, ..card.clone() };
-                Ok(Judgement { card: Some(card), declined: Some(Reason::NewPinUnacceptable) })
+                let declined = Some(Reason::NewPinUnacceptable);
+                Ok(Judgement { card: Some(card), declined, show: None })
             }
             ChangeVerdict::Wrong => Ok(wrong_pin(card)),
         }
     }
 
+    /// As a change, but nobody proves the current PIN.
+    async fn judge_set(
+        &self,
+        job: &Job<'_>,
+        card: &CardRecord,
+        product: &Product,
+        wall: WallMillis,
+    ) -> Result<Judgement, Reason> {
+        let wanted = needed(job.request.new.as_ref())?;
+        let account = job.account()?;
+        let new = self.new_pin(wanted, &account, product).await?;
+        //= spec/pin-change.md#11.3
+        //# The rules of the product MUST hold for a PIN that is set or generated as for one that is
+        //# changed to, that it is not the current one too.
+        let (method, rules) = (&product.method, &product.rules);
+        let derived = self.world.hsm.derive(&new, &account, method, rules, &card.reference).await;
+        let reference = derived.map_err(hsm_refused)?;
+        Ok(Judgement {
+            show: generated(wanted, new),
+            ..changed(card, reference, job.request, wall)
+        })
+    }
+
+    /// The new PIN under the LMK.
+    async fn new_pin(
+        &self,
+        wanted: &NewPin,
+        account: &Account12,
+        product: &Product,
+    ) -> Result<LmkPin, Reason> {
+        let hsm = &self.world.hsm;
+        match wanted {
+            NewPin::Generate { digits } => hsm.random_pin(account, *digits, &product.rules).await,
+            NewPin::Lmk(pin) => Ok(*pin),
+            NewPin::Zone(block) => hsm.to_lmk(block, account).await,
+        }
+        .map_err(hsm_refused)
+    }
+
+    /// Shows a PIN after its commit. A PIN that is set stays set when it cannot be shown.
+    async fn show_new(&self, job: Job<'_>, pin: &LmkPin) -> Result<(), Reason> {
+        match self.show(pin, &job.account()?).await {
+            Ok(shown) => *job.shown = Some(shown),
+            Err(reason) if job.request.operation == Operation::Reveal => return Err(reason),
+            Err(reason) => {
+                tracing::error!(key = %job.request.key.text(), reason = reason.label(),
+                    "a generated PIN is set and cannot be shown");
+            }
+        }
+        Ok(())
+    }
+
     async fn judge_verify(
         &self,
-        request: &PinRequest,
+        job: &Job<'_>,
         card: &CardRecord,
         product: &Product,
     ) -> Result<Judgement, Reason> {
-        let current = needed(request.current.as_ref())?;
-        let account = self.account(request, card)?;
+        let current = needed(job.request.current.as_ref())?;
+        let account = job.account()?;
         let verified =
             self.world.hsm.verify(current, &account, &product.method, &card.reference).await;
         match verified.map_err(hsm_refused)? {
@@ -143,8 +211,13 @@ impl<P: Parts> Switch<P> {
     }
 }
 
-pub(super) fn needed(pin: Option<&ZonePin>) -> Result<&ZonePin, Reason> {
+pub(super) fn needed<T>(pin: Option<&T>) -> Result<&T, Reason> {
     pin.ok_or(Reason::FormatError)
+}
+
+/// A PIN nobody has seen yet is shown; the others their sender knows.
+fn generated(wanted: &NewPin, new: LmkPin) -> Option<LmkPin> {
+    matches!(wanted, NewPin::Generate { .. }).then_some(new)
 }
 
 fn changed(
@@ -164,18 +237,31 @@ fn changed(
         changes_day: today,
         ..card.clone()
     };
-    Judgement { card: Some(card), declined: None }
+    Judgement { card: Some(card), declined: None, show: None }
 }
 
 fn unblocked(card: &CardRecord) -> Judgement {
-    Judgement { card: Some(CardRecord { pin_tries_used: 0, ..card.clone() }), declined: None }
+    let card = CardRecord { pin_tries_used: 0, ..card.clone() };
+    Judgement { card: Some(card), declined: None, show: None }
+}
+
+/// The card stays as it is, but is committed: what is shown is its PIN at that moment and not an earlier one.
+fn revealed(card: &CardRecord) -> Judgement {
+    match card.reference {
+        Reference::Lmk(pin) => {
+            Judgement { card: Some(card.clone()), declined: None, show: Some(pin) }
+        }
+        Reference::None | Reference::Offset { .. } | Reference::Pvv(_) => {
+            Judgement::declined(Reason::NotRecoverable)
+        }
+    }
 }
 
 fn wrong_pin(card: &CardRecord) -> Judgement {
     //= spec/pin-change.md#5.4
     //# A wrong current PIN MUST use up one try.
     let card = CardRecord { pin_tries_used: card.pin_tries_used.saturating_add(1), ..card.clone() };
-    Judgement { card: Some(card), declined: Some(Reason::WrongPin) }
+    Judgement { card: Some(card), declined: Some(Reason::WrongPin), show: None }
 }
 
 /// What a refusal of the HSM means to the caller.

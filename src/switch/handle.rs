@@ -3,20 +3,33 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use sha2::{Digest, Sha256};
 
-use crate::card::{CardKey, CardRecord, Entry, Fingerprint, Receipt, Seen, Store, StoreError};
+use crate::card::{CardKey, Entry, Fingerprint, Note, Receipt, Seen, Store, StoreError};
 use crate::domain::clock::{Clock, Now, WallMillis};
+use crate::domain::memo::{MEMO_BYTES_MAX, Memo};
 use crate::domain::outcome::{Declined, Outcome, Reason};
-use crate::domain::pan::{Account12, Pan, PanHash};
+use crate::domain::pan::{Account12, Pan, PanHash, SealedPan};
+use crate::domain::pin::RevealedPin;
 use crate::domain::request::{CardName, Operation, PinRequest};
+use crate::domain::vault::Vault;
+use crate::limits::NOTE_BYTES_MAX;
 use crate::route::{Question, Route};
+use crate::switch::name::Named;
 use crate::switch::parts::{Parts, World};
 use crate::switch::rules::Rules;
 use crate::switch::stages::{Stage, Stages};
 
+/// A number no issuer has: it belongs to nobody.
+const NOBODY: &[u8] = b"0000000000000000";
+
+const _: () = assert!(16 + 32 + 2 + MEMO_BYTES_MAX <= NOTE_BYTES_MAX, "a memo's note is not cut");
+
 /// Everything a request needs of the world.
 pub struct Switch<P: Parts> {
     pub(super) world: World<P>,
+    /// Stands for the number of a card that is not there; `None` where the vault could not seal it.
+    pub(super) nobody: Option<SealedPan>,
     rules: ArcSwap<Rules>,
     overrides: metrics::Counter,
 }
@@ -30,6 +43,8 @@ pub struct Answer {
     pub route: Option<Route>,
     /// The answer was stored by an earlier request with the same key.
     pub repeated: bool,
+    /// A revealed or generated PIN. A repeat may lack it (`spec/pin-change.md` 11.6, 11.7).
+    pub pin: Option<RevealedPin>,
     /// Where the time went.
     pub stages: Stages,
 }
@@ -39,16 +54,21 @@ pub(super) struct Job<'a> {
     pub(super) request: &'a PinRequest,
     pub(super) rules: &'a Rules,
     pub(super) card: CardKey<'a>,
+    /// The card; `None` for one that is not there or not the client's.
+    pub(super) named: Option<&'a Named<'a>>,
     pub(super) fingerprint: Fingerprint,
     pub(super) overridden: bool,
     pub(super) stages: &'a mut Stages,
+    /// The PIN that the answer carries.
+    pub(super) shown: &'a mut Option<RevealedPin>,
 }
 
 impl<P: Parts> Switch<P> {
     /// Puts a switch together. It opens nothing and spawns nothing.
     pub fn new(world: World<P>, rules: Rules) -> Self {
         let overrides = metrics::counter!("pinion_route_overrides_total");
-        Self { world, rules: ArcSwap::from_pointee(rules), overrides }
+        let nobody = Pan::parse(NOBODY).ok().and_then(|pan| world.vault.seal_pan(&pan).ok());
+        Self { world, nobody, rules: ArcSwap::from_pointee(rules), overrides }
     }
 
     /// Replaces products and routes. Requests under way keep the snapshot they began with.
@@ -66,6 +86,11 @@ impl<P: Parts> Switch<P> {
         &self.world.store
     }
 
+    /// The nodes beyond us.
+    pub fn hosts(&self) -> &P::Hosts {
+        &self.world.hosts
+    }
+
     /// The clock all parts share.
     pub fn clock(&self) -> &P::Clock {
         &self.world.clock
@@ -78,6 +103,7 @@ impl<P: Parts> Switch<P> {
             outcome: Outcome::Declined(Reason::SystemError.into()),
             route: None,
             repeated: false,
+            pin: None,
             stages,
         };
         answer.outcome = match self.run(request, &mut stages, &mut answer).await {
@@ -104,13 +130,11 @@ impl<P: Parts> Switch<P> {
         still_awaited(request, stages.last())?;
 
         // Dedupe: seen? The stored answer.
-        let card = match &request.card {
-            CardName::Pan { pan, sequence } => {
-                CardKey::Pan(self.world.vault.pan_hash(pan), *sequence)
-            }
-            CardName::Identity { kind, value } => CardKey::Identity(*kind, value),
+        let card = card_key(&*self.world.vault, &request.card);
+        let fingerprint = match request.fingerprint {
+            Some(digest) => Fingerprint(digest),
+            None => fingerprint(request.operation, card),
         };
-        let fingerprint = fingerprint(request.operation, card);
         let claim = match self.world.store.claim(request.key, fingerprint).await.map_err(refused)? {
             Seen::Fresh(claim) => claim,
             //= spec/pin-change.md#4.1
@@ -119,7 +143,10 @@ impl<P: Parts> Switch<P> {
             Seen::Answered(outcome) => {
                 answer.repeated = true;
                 return match outcome {
-                    Outcome::Approved(receipt) => Ok(receipt),
+                    Outcome::Approved(receipt) => {
+                        answer.pin = self.show_again(request, &self.rules.load_full()).await?;
+                        Ok(receipt)
+                    }
                     Outcome::Declined(declined) => Err(declined),
                 };
             }
@@ -136,27 +163,44 @@ impl<P: Parts> Switch<P> {
 
         // Route: Postilion or CMS, and why.
         let rules = self.rules.load_full();
-        let (route, overridden) = match &request.card {
-            CardName::Pan { pan, .. } => self.choose(&rules, request, pan),
-            CardName::Identity { .. } => (Some(Route::Cms), false),
+        if let Some(memo) = &request.memo {
+            self.note_memo(request, memo).await?;
+        }
+        //= spec/pin-change.md#11.9
+        //# A card named by another identity MUST be routed by its number, and MUST be forwarded with
+        //# the number, the sequence number and the expiry of its record.
+        let named = self.name(request, &rules).await?;
+        let (route, overridden) = match &named {
+            Some(named) => self.choose(&rules, request, &named.pan),
+            None => (Some(Route::Cms), false),
         };
         answer.route = route;
         stages.end(Stage::Route, self.world.clock.now());
         let route = route.ok_or(Reason::NoRoute)?;
 
-        let job = Job { request, rules: &rules, card, fingerprint, overridden, stages };
+        let (named, shown) = (named.as_ref(), &mut answer.pin);
+        let job = Job { request, rules: &rules, card, named, fingerprint, overridden, stages, shown };
+        if named.is_none() {
+            return self.refuse(&job, claim, Reason::CardUnknown, self.world.clock.wall()).await;
+        }
         match (route, request.operation) {
             (_, Operation::Reverse) => self.reverse(job, claim).await,
-            (Route::Cms, Operation::Change | Operation::Unblock | Operation::Verify) => {
-                self.cms(job, claim).await
-            }
+            (
+                Route::Cms,
+                Operation::Change
+                | Operation::Reveal
+                | Operation::Set
+                | Operation::Unblock
+                | Operation::Verify,
+            ) => self.cms(job, claim).await,
             (Route::Postilion, Operation::Change) => self.postilion(job, claim).await,
             //= spec/pin-change.md#9.1
             //# Only changes and reversals MUST be forwarded; another operation for a card of the
             //# Postilion route MUST be refused as not supported (12).
-            (Route::Postilion, Operation::Unblock | Operation::Verify) => {
-                Err(Reason::NotSupported.into())
-            }
+            (
+                Route::Postilion,
+                Operation::Reveal | Operation::Set | Operation::Unblock | Operation::Verify,
+            ) => Err(Reason::NotSupported.into()),
         }
     }
 
@@ -177,32 +221,28 @@ impl<P: Parts> Switch<P> {
         (decision.route, decision.wish_overridden)
     }
 
-    /// The number's account field: from the request, or opened from the record of a card named otherwise.
-    pub(super) fn account(
-        &self,
-        request: &PinRequest,
-        card: &CardRecord,
-    ) -> Result<Account12, Reason> {
-        match &request.card {
-            CardName::Pan { pan, .. } => Ok(pan.account12()),
-            CardName::Identity { .. } => self
-                .world
-                .vault
-                .open_pan(&card.sealed_pan)
-                .map(|pan| pan.account12())
-                .map_err(|_| Reason::SystemError),
-        }
+    /// What the sender wants in the audit, before anything is done.
+    async fn note_memo(&self, request: &PinRequest, memo: &Memo) -> Result<(), Reason> {
+        let (operation, key) = (request.operation.label(), request.key.text());
+        let text = format!("{operation} {key}: {}", memo.as_str());
+        let note = Note { at: self.world.clock.wall(), text: text.into() };
+        self.world.store.note(note).await.map(drop).map_err(refused)
     }
 }
 
 impl Job<'_> {
+    /// The account field of the card's number.
+    pub(super) fn account(&self) -> Result<Account12, Reason> {
+        self.named.map(|named| named.pan.account12()).ok_or(Reason::SystemError)
+    }
+
     /// The journal's line for this request.
     pub(super) fn entry(&self, declined: Option<Declined>, at: WallMillis) -> Entry {
         Entry {
             key: self.request.key,
             fingerprint: self.fingerprint,
             operation: self.request.operation,
-            pan_hash: named_by_pan(self.card),
+            pan_hash: self.pan_hash(),
             declined,
             at,
             link: self.request.link,
@@ -210,6 +250,19 @@ impl Job<'_> {
             original: self.request.original,
             overridden: self.overridden,
         }
+    }
+
+    fn pan_hash(&self) -> Option<PanHash> {
+        let record = self.named.and_then(|named| named.record.as_deref());
+        named_by_pan(self.card).or_else(|| record.map(|record| record.pan_hash))
+    }
+}
+
+/// How the store is asked for the card of that name.
+pub(super) fn card_key<'a>(vault: &dyn Vault, name: &'a CardName) -> CardKey<'a> {
+    match name {
+        CardName::Pan { pan, sequence } => CardKey::Pan(vault.pan_hash(pan), *sequence),
+        CardName::Identity { kind, value } => CardKey::Identity(*kind, value),
     }
 }
 
@@ -234,10 +287,11 @@ pub(super) fn refused(error: StoreError) -> Reason {
 /// Eight bytes over the card and the operation. The PAN hash is a keyed hash already; folding the operation in keeps
 /// a change and a verification under one key apart.
 fn fingerprint(operation: Operation, card: CardKey<'_>) -> Fingerprint {
-    let card = named_by_pan(card).map_or(0, |hash| {
-        let (first, _) = hash.0.split_at(8);
-        u64::from_le_bytes(first.try_into().unwrap_or_default())
-    });
+    let eight = |bytes: &[u8]| bytes.first_chunk().copied().map_or(0, u64::from_le_bytes);
+    let card = match card {
+        CardKey::Identity(_, value) => eight(&Sha256::digest(value)),
+        CardKey::Pan(hash, _) => eight(&hash.0),
+    };
     Fingerprint(card.rotate_left(8) ^ u64::from(operation.code()))
 }
 

@@ -6,15 +6,15 @@
 
 use crate::card::{Commit, Entry, Receipt, Store};
 use crate::domain::clock::{Clock, WallMillis};
-use crate::domain::forward::Forwarded;
+use crate::domain::forward::{Details, Forwarded};
 use crate::domain::outcome::{Declined, Reason, Side};
-use crate::domain::pan::Pan;
-use crate::domain::pin::ZonePin;
-use crate::domain::request::CardName;
+use crate::domain::pin::{NewPin, PresentedPin, ZonePin};
+use crate::domain::request::{CardName, PinRequest};
 use crate::host::{Asked, Booking, Forward, Hosts};
 use crate::hsm::Hsm;
 use crate::switch::cms::{hsm_refused, needed};
 use crate::switch::handle::{Job, Switch, refused, still_awaited};
+use crate::switch::name::Named;
 use crate::switch::parts::Parts;
 use crate::switch::stages::Stage;
 
@@ -33,11 +33,10 @@ impl<P: Parts> Switch<P> {
         job: Job<'_>,
         claim: <P::Store as Store>::Claim,
     ) -> Result<Receipt, Declined> {
-        let CardName::Pan { pan, sequence } = &job.request.card else {
-            return Err(Reason::NotSupported.into());
-        };
+        let Some(named) = job.named else { return Err(Reason::CardUnknown.into()) };
+        let pan = &*named.pan;
         let at = self.world.clock.wall();
-        let prepared = self.prepare(&job, pan, *sequence, at).await;
+        let prepared = self.prepare(&job, named, at).await;
         job.stages.end(Stage::Hsm, self.world.clock.now());
         let Prepared { place, current, new, forwarded } = match prepared {
             Ok(prepared) => prepared,
@@ -80,11 +79,10 @@ impl<P: Parts> Switch<P> {
     async fn prepare(
         &self,
         job: &Job<'_>,
-        pan: &Pan,
-        sequence: Option<u16>,
+        named: &Named<'_>,
         at: WallMillis,
     ) -> Result<Prepared<P>, Reason> {
-        let request = job.request;
+        let (request, pan) = (job.request, &*named.pan);
         //= spec/pin-change.md#9.4
         //# The current PIN MUST be given on the Postilion route.
         let (current, new) = (needed(request.current.as_ref())?, needed(request.new.as_ref())?);
@@ -103,9 +101,20 @@ impl<P: Parts> Switch<P> {
         let zone = hosts.zone().ok_or(Reason::Unavailable)?;
         let place = hosts.reserve().map_err(|_| Reason::Unavailable)?;
         let account = pan.account12();
-        let translate = |block| self.world.hsm.translate(block, zone.key, zone.format, &account);
-        let current = translate(current).await.map_err(hsm_refused)?;
-        let new = translate(new).await.map_err(hsm_refused)?;
+        let hsm = &self.world.hsm;
+        let translate = |block| hsm.translate(block, zone.key, zone.format, &account);
+        let from_lmk = |pin| hsm.from_lmk(pin, zone.key, zone.format, &account);
+        let current = match current {
+            PresentedPin::Lmk(pin) => from_lmk(pin).await,
+            PresentedPin::Zone(block) => translate(block).await,
+        };
+        let new = match new {
+            // Nobody but the node knows its rules.
+            NewPin::Generate { .. } => return Err(Reason::NotSupported),
+            NewPin::Lmk(pin) => from_lmk(pin).await,
+            NewPin::Zone(block) => translate(block).await,
+        };
+        let (current, new) = (current.map_err(hsm_refused)?, new.map_err(hsm_refused)?);
         let Booking { host, stan } = hosts.booking(&place);
         let sealed = self.world.vault.seal_pan(pan).map_err(|_| Reason::SystemError)?;
         let forwarded = Forwarded {
@@ -113,15 +122,15 @@ impl<P: Parts> Switch<P> {
             stan,
             transmitted: at,
             pan: sealed,
-            sequence,
+            sequence: sequence(&request.card, named),
             institution: request.institution.unwrap_or_default(),
-            details: request.details,
+            details: details(request, named),
         };
         Ok(Prepared { place, current, new, forwarded })
     }
 
     /// A decline before anything was sent. One by the caller's fault is kept, so that a repeat gets the same answer.
-    async fn refuse(
+    pub(super) async fn refuse(
         &self,
         job: &Job<'_>,
         claim: <P::Store as Store>::Claim,
@@ -136,6 +145,29 @@ impl<P: Parts> Switch<P> {
         }
         Err(reason.into())
     }
+}
+
+/// The card's sequence number: as the request has it, or that of the record of a card named otherwise.
+fn sequence(card: &CardName, named: &Named<'_>) -> Option<u16> {
+    match card {
+        CardName::Pan { sequence, .. } => *sequence,
+        CardName::Identity { .. } => named.record.as_ref().map(|record| record.sequence),
+    }
+}
+
+/// What the host is told besides. A card named otherwise brings its expiry.
+fn details(request: &PinRequest, named: &Named<'_>) -> Details {
+    let mut details = request.details;
+    if let (CardName::Identity { .. }, Some(record)) = (&request.card, &named.record) {
+        let mut rest = record.expiry % 10_000;
+        let mut digits = [b'0'; 4];
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + (rest % 10).to_le_bytes()[0];
+            rest /= 10;
+        }
+        details.expiry = Some(digits);
+    }
+    details
 }
 
 fn declined(asked: Asked) -> Option<Declined> {

@@ -83,6 +83,7 @@ fn product(hsm: &SoftHsm) -> Product {
         rules: PinRules { lengths: 1 << 4, ..PinRules::default() },
         tries_max: 3,
         changes_per_day_max: None,
+        allow_set: false,
         recoverable: false,
     }
 }

@@ -136,7 +136,12 @@ impl Caller<'_> {
             let_pass(Duration::from_millis(3));
             return self.send(&again);
         }
-        self.answers.fetch_add(1, Ordering::Relaxed);
+        if code == "91" {
+            // Nothing was sent: no node is there, or the card waits for its reversal.
+            let_pass(Duration::from_millis(2));
+        } else {
+            self.answers.fetch_add(1, Ordering::Relaxed);
+        }
         self.waiting.remove(&answer.stan());
         match waits {
             Waits::Change => self.told(line, code),
@@ -191,16 +196,16 @@ impl Caller<'_> {
 /// What hosts do wrong, of every kind.
 fn faults(seed: u64) -> Value {
     json!({ "seed": seed, "faults": {
-        "delay": { "share": 0.04, "reversals": 0.05, "ms": 60 },
-        "drop_answer": { "share": 0.02, "reversals": 0.10 },
-        "answer_late": { "share": 0.02, "reversals": 0.05, "ms": 900 },
-        "close_before": { "share": 0.015, "reversals": 0.05 },
-        "close_after": { "share": 0.015, "reversals": 0.05 },
-        "duplicate_answer": { "share": 0.03, "reversals": 0.05 },
-        "wrong_stan": { "share": 0.015, "reversals": 0.03 },
-        "garbage_frame": { "share": 0.01, "reversals": 0.03 },
-        "garbage_bytes": { "share": 0.01, "reversals": 0.02 },
-        "slow_bytes": { "share": 0.01, "reversals": 0.02, "ms": 80 },
+        "delay": { "share": 0.02, "reversals": 0.05, "ms": 60 },
+        "drop_answer": { "share": 0.006, "reversals": 0.10 },
+        "answer_late": { "share": 0.006, "reversals": 0.05, "ms": 900 },
+        "close_before": { "share": 0.004, "reversals": 0.05 },
+        "close_after": { "share": 0.004, "reversals": 0.05 },
+        "duplicate_answer": { "share": 0.02, "reversals": 0.05 },
+        "wrong_stan": { "share": 0.006, "reversals": 0.03 },
+        "garbage_frame": { "share": 0.004, "reversals": 0.03 },
+        "garbage_bytes": { "share": 0.004, "reversals": 0.02 },
+        "slow_bytes": { "share": 0.004, "reversals": 0.02, "ms": 60 },
         "fixed_code": { "share": 0.02, "code": "C1" },
         "refuse_sign_on": { "share": 0.05 },
     }})
@@ -251,7 +256,7 @@ fn thirty_kills_with_faulty_hosts_and_both_ledgers_agree() {
             let before = answers.load(Ordering::Relaxed);
             eventually("answers come", || {
                 let failed = callers.iter().any(std::thread::ScopedJoinHandle::is_finished);
-                (failed || before + 20 <= answers.load(Ordering::Relaxed)).then_some(())
+                (failed || before + 60 <= answers.load(Ordering::Relaxed)).then_some(())
             });
             let_pass(Duration::from_millis(u64::try_from(random.below(400)).expect("small")));
             child.kill().expect("killed");

@@ -2,9 +2,12 @@
 //!
 //! Folding writes after-images into `cards`, in the order of the journal, and moves the checkpoint in the last of its
 //! batches: rows and checkpoint share one write-ahead file, so a crash keeps a prefix of them and replaying the tail
-//! again gives the same cards. The changes that are open at the checkpoint have rows of their own, written in one
-//! batch with it: each has a copy of its intent, so trimming may pass that, and the retention, too. Trimming first makes the anchor durable (number and MAC of the last record that may
-//! go), so that the audit chain can be verified from there. **Never here:** the acknowledging path.
+//! again gives the same cards. The forwarded changes that are open at the checkpoint have rows of their own, written in
+//! one batch with it. Each row is a copy of its intent, so the journal's trimming and the retention may pass the intent
+//! itself, and the change is still there until it is settled.
+//!
+//! Trimming first makes the anchor durable (number and MAC of the last record that may go), so that the audit chain can
+//! be verified from there. **Never here:** the acknowledging path.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;

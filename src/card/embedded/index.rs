@@ -231,12 +231,11 @@ impl Index {
         let state = sequence << 8 | u64::from(code) | forwarded;
         let host = entry.declined.and_then(|declined| declined.host);
         let host = host.map_or(0, |host| u32::from_le_bytes(host.bytes()));
-        match transactions.get(&entry.key) {
-            Some(claimed) => claimed.answer(state, minute, host),
-            None => {
-                let answered = Transaction::answered(entry.fingerprint, state, minute, host);
-                transactions.insert(entry.key, answered);
-            }
+        if let Some(claimed) = transactions.get(&entry.key) {
+            claimed.answer(state, minute, host);
+        } else {
+            let answered = Transaction::answered(entry.fingerprint, state, minute, host);
+            transactions.insert(entry.key, answered);
         }
         if let Some(original) = entry.original {
             transactions.get_or_insert_with(original, || {

@@ -57,10 +57,9 @@ impl Fate {
     /// sent. (A host's decline that lost its code would be taken for that too: the host changed nothing either.)
     pub(crate) fn of(entry: &Entry) -> Self {
         match entry.declined {
-            None => Self::Settled,
             Some(declined) if declined.reason == Reason::OutcomeUnknown => Self::Unknown,
             Some(declined) if declined.host.is_none() => Self::NotSent,
-            Some(_) => Self::Settled,
+            Some(_) | None => Self::Settled,
         }
     }
 }

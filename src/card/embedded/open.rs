@@ -304,7 +304,8 @@ impl Replay<'_> {
         }
     }
 
-    /// Opens a change: nothing is in flight any more, so it is unsettled until a later record says otherwise. Its key answers that the outcome is unknown unless it has an answer, however old it is.
+    /// Opens a change: nothing is in flight any more, so it is unsettled until a later record says otherwise. However
+    /// old it is, its key answers that the outcome is unknown, unless it has an answer.
     fn open(&self, change: &Arc<Unsettled>) {
         let (index, key) = (self.index, change.entry.key);
         if index.transaction(key).is_none() {

@@ -131,7 +131,7 @@ fn key(number: u64) -> TransactionKey {
     TransactionKey(key)
 }
 
-fn entry(number: u64) -> Entry {
+pub(crate) fn entry(number: u64) -> Entry {
     Entry {
         key: key(number),
         fingerprint: Fingerprint(number),

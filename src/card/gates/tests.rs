@@ -30,6 +30,7 @@ fn product() -> Product {
         rules: PinRules::default(),
         tries_max: 3,
         changes_per_day_max: None,
+        allow_set: false,
         recoverable: false,
     }
 }

@@ -28,6 +28,7 @@ pub(crate) fn products() -> Products {
         rules: PinRules::default(),
         tries_max: 3,
         changes_per_day_max: None,
+        allow_set: false,
         recoverable: false,
     }))
 }

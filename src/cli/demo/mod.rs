@@ -52,13 +52,15 @@ impl Demo {
         let hsm = world::hsm(&config, &world, clock)?;
         let rules = boot::rules(&config, &hsm)?;
         let links = boot::links(&config, &hsm)?;
+        let hosts = boot::plan(&config, &hsm)?;
         let store = world::store(&config, &world, &hsm, clock)?;
-        let switch = boot::switch(hsm.clone(), store, clock, rules);
         let tour_config = config.clone();
-        let node = Node { config, file: None, hsm, switch, links, metrics };
+        let node = Node { config, file: None, hsm, store, clock, rules, links, hosts, metrics };
         let runtime = node.runtime()?;
         runtime.block_on(async {
+            let _nodes = world::nodes(&tour_config, port_base, data.path()).await?;
             let mut running = Running::start(node)?;
+            running.until_hosts_are_up().await;
             let toured =
                 if fresh { tour::run(&tour_config, &world, clock).await } else { Ok(true) };
             if self.exit {

@@ -2,6 +2,7 @@
 //!
 //! `pinion demo` and the tests that start one share it. **Never here:** the tour (`tour`).
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,7 +21,11 @@ use crate::hsm::keyfile::KeyFile;
 use crate::hsm::lmk::{Lmk, Use};
 use crate::hsm::soft::SoftHsm;
 use crate::ops::config::Config;
+use crate::sim::postilion;
 use crate::sim::world::{World, WorldCard};
+
+/// Where the simulated nodes tell what they believe, and are told what to do wrong.
+pub(crate) const NODES_ADMIN: u16 = 8590;
 
 /// The demo's configuration file, the one in `deploy/demo/`.
 const CONFIGURATION: &str = include_str!("../../../deploy/demo/pinion.toml");
@@ -85,6 +90,21 @@ fn write_keys(config: &Config, world: &World, lmk: &Lmk) -> anyhow::Result<()> {
         file.add(ClearKey::new(name, key_type, Algorithm::Tdes, bytes, TestKeys::Allowed)?)?;
     }
     Ok(file.write(&config.hsm.keys, lmk)?)
+}
+
+/// Starts the simulated nodes where the configuration expects them. What they believe is kept in `data`.
+pub(crate) async fn nodes(
+    config: &Config,
+    port_base: u16,
+    data: &Path,
+) -> Result<postilion::Running, Failure> {
+    let nodes = config.postilion.iter().flat_map(|postilion| &postilion.nodes);
+    let listen = nodes.map(|node| (Ipv4Addr::LOCALHOST, node.address.port).into()).collect();
+    let admin = (Ipv4Addr::LOCALHOST, NODES_ADMIN.saturating_add(port_base)).into();
+    let mut options = postilion::Options::new(listen, Some(admin));
+    options.data = Some(data.join("postilion"));
+    let running = postilion::start(options).await.context("the simulated Postilion")?;
+    Ok(running)
 }
 
 /// Opens the store; a new one gets the world's cards.

@@ -9,7 +9,8 @@ use aes_gcm::{Aes256Gcm, Nonce, Tag};
 use zeroize::Zeroizing;
 
 use crate::domain::clock::WallMillis;
-use crate::hsm::key::{Algorithm, ClearKey, KEY_BYTES_MAX, KeyType, TestKeys};
+use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
+use crate::hsm::key::rsa::PKCS8_BYTES_MAX;
 use crate::hsm::keyfile::{KeyFileError, KeyText};
 use crate::hsm::lmk::{Lmk, Use};
 
@@ -79,7 +80,7 @@ impl Opener<'_> {
         let changed = || KeyFileError::Sealed { path: path.into(), name: name.clone() };
         let (nonce, rest) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or_else(changed)?;
         let (body, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or_else(changed)?;
-        if body.len() > KEY_BYTES_MAX {
+        if body.len() > PKCS8_BYTES_MAX {
             return Err(changed());
         }
         let mut bytes = Zeroizing::new(body.to_vec());

@@ -2,8 +2,8 @@
 //!
 //! Every future is ready at once, but that of an exchange of keys. A clear PIN lives from one line of a command to its
 //! end. What a caller learns is the trait's business: one error for a block without a PIN, the verdict on the current
-//! PIN before anything about the new one. **Never here:** an allocation; a clock call unless a PIN was wrong, or a key
-//! has another before it.
+//! PIN before anything about the new one. **Never here:** an allocation but for a PIN that is shown and for RSA (`rsa`);
+//! a clock call unless a PIN was wrong, or a key has another before it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +12,18 @@ use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 use crate::domain::pan::Account12;
-use crate::domain::pin::{BlockFormat, KeyId, LmkPin, Method, PinRules, Reference, ZonePin};
+use crate::domain::pin::{
+    BlockFormat, KeyId, LmkPin, Method, PinRules, PresentedPin, Reference, RsaPadding, ZonePin,
+};
 use crate::hsm::key::{CheckValue, KeyType};
 use crate::hsm::soft::SoftHsm;
 use crate::hsm::soft::lmk_pin::mix;
 use crate::hsm::soft::mac::RetailMac;
 use crate::hsm::soft::table::{Loaded, Schedule, Table};
 use crate::hsm::{Change, ChangeVerdict, Hsm, HsmError, ImportRefused, Imported, Verdict};
+use crate::limits::PIN_DRAWS_MAX;
 use crate::pin::block;
-use crate::pin::clear::ClearPin;
+use crate::pin::clear::{ClearPin, PIN_DIGITS_MAX};
 use crate::pin::ibm3624::{self, DecimalizationTable, ValidationData};
 use crate::pin::tdes::Tdes;
 use crate::pin::{policy, pvv};
@@ -106,7 +109,7 @@ impl SoftHsm {
         self.pins.open(pin, account).map_err(|_| HsmError::StoredPinCorrupt)
     }
 
-    fn seal_lmk(&self, pin: &ClearPin, account: &Account12) -> LmkPin {
+    pub(super) fn seal_lmk(&self, pin: &ClearPin, account: &Account12) -> LmkPin {
         let random = self.random.next().first_chunk().copied().unwrap_or_default();
         self.pins.seal(pin, account, random)
     }
@@ -144,7 +147,7 @@ impl SoftHsm {
     fn check_current(
         &self,
         keys: &Table,
-        current: &ZonePin,
+        current: &PresentedPin,
         account: &Account12,
         method: &Method,
         reference: &Reference,
@@ -153,7 +156,10 @@ impl SoftHsm {
         if self.throttle.is_closed(places) {
             return Err(HsmError::Throttled);
         }
-        let pin = self.open_block(keys, current, account)?;
+        let pin = match current {
+            PresentedPin::Lmk(current) => self.open_lmk(current, account)?,
+            PresentedPin::Zone(current) => self.open_block(keys, current, account)?,
+        };
         if bool::from(self.matches(keys, &pin, account, method, reference)?) {
             return Ok(Some(pin));
         }
@@ -276,9 +282,24 @@ impl Hsm for SoftHsm {
         Ok(self.seal_lmk(&clear, account))
     }
 
+    async fn from_lmk(
+        &self,
+        pin: &LmkPin,
+        to_key: KeyId,
+        to_format: BlockFormat,
+        account: &Account12,
+    ) -> Result<ZonePin, HsmError> {
+        // A PIN under the LMK is bound to its account, as one of format 4 is.
+        if !may_become(BlockFormat::Iso4, to_format) {
+            return Err(HsmError::TranslationForbidden);
+        }
+        let clear = self.open_lmk(pin, account)?;
+        self.make_block(&self.ring.load(), &clear, account, to_key, to_format)
+    }
+
     async fn verify(
         &self,
-        current: &ZonePin,
+        current: &PresentedPin,
         account: &Account12,
         method: &Method,
         reference: &Reference,
@@ -293,12 +314,16 @@ impl Hsm for SoftHsm {
         account: &Account12,
         method: &Method,
         rules: &PinRules,
+        current: &Reference,
     ) -> Result<Reference, HsmError> {
+        let keys = self.ring.load();
         let pin = self.open_lmk(new, account)?;
-        if !policy::accepts(rules, &pin, None) {
+        let unchanged = rules.not_the_current
+            && bool::from(self.matches(&keys, &pin, account, method, current)?);
+        if unchanged || !policy::accepts(rules, &pin, None) {
             return Err(HsmError::NewPinUnacceptable);
         }
-        make_reference(&self.ring.load(), &pin, new, account, method)
+        make_reference(&keys, &pin, new, account, method)
     }
 
     async fn verify_and_derive(&self, change: &Change<'_>) -> Result<ChangeVerdict, HsmError> {
@@ -337,6 +362,54 @@ impl Hsm for SoftHsm {
     ) -> Result<LmkPin, HsmError> {
         let pin = ClearPin::from_ascii(&digits).ok_or(HsmError::NewPinUnacceptable)?;
         Ok(self.seal_lmk(&pin, account))
+    }
+
+    async fn decrypt_pin(
+        &self,
+        key: KeyId,
+        cipher: &[u8],
+        padding: RsaPadding,
+        account: &Account12,
+    ) -> Result<LmkPin, HsmError> {
+        let keys = self.ring.load();
+        let Schedule::Rsa(key) = &keys.of_type(key, KeyType::Rsa)?.newest.schedule else {
+            return Err(HsmError::KeyUnusable);
+        };
+        let (pin, good) = key.open(cipher, padding).ok_or(HsmError::NoPinInBlock)?;
+        let sealed = self.seal_lmk(&pin, account);
+        if good { Ok(sealed) } else { Err(HsmError::NoPinInBlock) }
+    }
+
+    async fn random_pin(
+        &self,
+        account: &Account12,
+        digits: u8,
+        rules: &PinRules,
+    ) -> Result<LmkPin, HsmError> {
+        if !rules.allows_length(digits.into()) {
+            return Err(HsmError::NewPinUnacceptable);
+        }
+        for _ in 0..PIN_DRAWS_MAX {
+            let pin = self.random.pin(digits).ok_or(HsmError::NewPinUnacceptable)?;
+            if policy::accepts(rules, &pin, None) {
+                return Ok(self.seal_lmk(&pin, account));
+            }
+        }
+        Err(HsmError::NewPinUnacceptable)
+    }
+
+    async fn reveal(
+        &self,
+        pin: &LmkPin,
+        account: &Account12,
+    ) -> Result<Zeroizing<Vec<u8>>, HsmError> {
+        let pin = self.open_lmk(pin, account)?;
+        let digits = pin.expose_digits();
+        let shown = digits.iter().take(pin.digit_count().into()).map(|digit| b'0' + digit);
+        // Room for all, so that growing leaves no copy behind.
+        let mut clear = Zeroizing::new(Vec::with_capacity(PIN_DIGITS_MAX));
+        clear.extend(shown);
+        Ok(clear)
     }
 
     async fn mac(&self, key: KeyId, message: &[u8]) -> Result<[u8; 8], HsmError> {

@@ -16,6 +16,7 @@ use crate::hsm::HsmError;
 use crate::hsm::key::{Algorithm, CheckValue, ClearKey, KeyType};
 use crate::hsm::keyfile::{KeyFile, KeyFileError};
 use crate::hsm::soft::mac::RetailMac;
+use crate::hsm::soft::rsa::RsaKey;
 use crate::limits;
 use crate::pin::tdes::Tdes;
 
@@ -156,6 +157,8 @@ pub(super) enum Schedule {
     Mac(RetailMac),
     /// No command here uses it.
     None,
+    /// PINs that came RSA-encrypted.
+    Rsa(Box<RsaKey>),
     /// Blocks of the eight-byte formats; PVVs and offsets.
     Tdes {
         /// The cipher.
@@ -179,8 +182,9 @@ impl Loaded {
             KeyType::Zpk | KeyType::Pvk => match key.algorithm() {
                 Algorithm::Tdes => tdes(bytes),
                 Algorithm::Aes => AesBlocks::new(bytes).map(Schedule::Aes),
-                Algorithm::Hmac => None,
+                Algorithm::Hmac | Algorithm::Rsa => None,
             },
+            KeyType::Rsa => RsaKey::new(bytes).map(Box::new).map(Schedule::Rsa),
             KeyType::Zak => RetailMac::new(bytes).map(Schedule::Mac),
             KeyType::Audit | KeyType::Bdk | KeyType::PanHash | KeyType::PanSeal | KeyType::Zmk => {
                 None

@@ -14,6 +14,7 @@ use crate::card::embedded::{EmbeddedStore, StoreOptions};
 use crate::card::product::Products;
 use crate::domain::clock::SystemClock;
 use crate::host::NoHosts;
+use crate::hsm::Hsm;
 use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
 use crate::hsm::keyfile::KeyFile;
 use crate::hsm::lmk::Lmk;

@@ -77,8 +77,9 @@ impl Hsm for Panicking {
         account: &Account12,
         method: &Method,
         rules: &PinRules,
+        current: &Reference,
     ) -> Result<Reference, HsmError> {
-        self.0.derive(new, account, method, rules).await
+        self.0.derive(new, account, method, rules, current).await
     }
 
     async fn verify_and_derive(&self, change: &Change<'_>) -> Result<ChangeVerdict, HsmError> {
@@ -101,6 +102,33 @@ impl Hsm for Panicking {
         account: &Account12,
     ) -> Result<LmkPin, HsmError> {
         self.0.encrypt_pin(digits, account).await
+    }
+
+    async fn decrypt_pin(
+        &self,
+        key: KeyId,
+        cipher: &[u8],
+        padding: RsaPadding,
+        account: &Account12,
+    ) -> Result<LmkPin, HsmError> {
+        self.0.decrypt_pin(key, cipher, padding, account).await
+    }
+
+    async fn random_pin(
+        &self,
+        account: &Account12,
+        digits: u8,
+        rules: &PinRules,
+    ) -> Result<LmkPin, HsmError> {
+        self.0.random_pin(account, digits, rules).await
+    }
+
+    async fn reveal(
+        &self,
+        pin: &LmkPin,
+        account: &Account12,
+    ) -> Result<zeroize::Zeroizing<Vec<u8>>, HsmError> {
+        self.0.reveal(pin, account).await
     }
 
     async fn mac(&self, key: KeyId, message: &[u8]) -> Result<[u8; 8], HsmError> {
@@ -173,6 +201,7 @@ pub(in crate::link) fn product(hsm: &SoftHsm) -> Product {
         rules: PinRules { lengths: 1 << 4, ..PinRules::default() },
         tries_max: 3,
         changes_per_day_max: None,
+        allow_set: false,
         recoverable: false,
     }
 }
@@ -213,7 +242,13 @@ pub(in crate::link) fn settings(hsm: &SoftHsm, mac: bool) -> Settings {
         zpk: hsm.key("zpk.atm").unwrap(),
         pin_block_format: BlockFormat::Iso0,
         channel: Channel::Atm,
-        rights: Rights { change: true, reverse: true, unblock: true, verify: true },
+        rights: Rights {
+            change: true,
+            reverse: true,
+            unblock: true,
+            verify: true,
+            ..Rights::default()
+        },
         institution: Tag::default(),
         wish: Wish::Fixed(None),
         mac: mac.then_some(MacRule { key, required: false, bytes: 8 }),

@@ -218,7 +218,7 @@ fn channel() -> Channel {
     Channel::Atm
 }
 fn rights() -> Rights {
-    Rights { change: true, reverse: true, unblock: false, verify: true }
+    Rights { change: true, reverse: true, verify: true, ..Rights::default() }
 }
 fn in_flight() -> usize {
     2048

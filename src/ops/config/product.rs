@@ -35,6 +35,8 @@ pub struct Product {
     pub changes_per_day_max: Option<u8>,
     /// Where its requests go where no `[[route]]` decides.
     pub route: Route,
+    /// PINs may be set without the current one.
+    pub allow_set: bool,
     /// Keeps a PIN that can be revealed.
     pub recoverable: bool,
 }
@@ -100,6 +102,8 @@ pub(super) struct Text {
     changes_per_day: Option<u8>,
     route: Route,
     #[serde(default)]
+    allow_set: bool,
+    #[serde(default)]
     recoverable: bool,
 }
 
@@ -152,6 +156,7 @@ impl Text {
             tries_max: self.tries_max,
             changes_per_day_max: self.changes_per_day,
             route: self.route,
+            allow_set: self.allow_set,
             recoverable: self.recoverable,
         })
     }

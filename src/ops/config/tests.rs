@@ -256,7 +256,8 @@ fn defaults_are_the_documented_ones() {
     let link = &config.links[0];
     assert_eq!((link.framing.as_str(), link.pin_block_format), ("be2", BlockFormat::Iso0));
     assert_eq!((link.in_flight, link.connections, link.idle_seconds), (2048, 1024, 300));
-    assert_eq!(link.rights, Rights { change: true, reverse: true, unblock: false, verify: true });
+    let usual = Rights { change: true, reverse: true, verify: true, ..Rights::default() };
+    assert_eq!(link.rights, usual);
     assert_eq!((link.active, config.request_ms(link)), (ActiveWish::Product, 5000));
     let mac = config.links[1].mac.as_ref().unwrap();
     assert_eq!((mac.required, mac.bytes), (true, 8));
@@ -300,6 +301,7 @@ fn the_demo_configuration() {
         ]
     );
     assert_eq!(config.products[4].rules.refused, Vec::<Box<[u8]>>::new());
+    assert!(config.products[4].allow_set && !config.products[0].allow_set);
     assert!(config.products[4].recoverable && !config.products[4].rules.not_a_run);
 }
 

@@ -185,7 +185,7 @@ impl Terminal {
             Operation::Change => (Some(habits.change), true, true),
             Operation::Unblock => (habits.unblock, false, false),
             Operation::Verify => (habits.verify, true, false),
-            Operation::Reverse => (None, false, false),
+            Operation::Reverse | Operation::Reveal | Operation::Set => (None, false, false),
         };
         let [high, low] = *code.ok_or(unknown)?;
         let missing = |which| AskError::Pin { which, operation: label };

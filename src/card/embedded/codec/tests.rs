@@ -339,6 +339,48 @@ proptest! {
     }
 }
 
+/// What ARCHITECTURE says a forwarded change costs.
+#[test]
+fn a_typical_intent_and_its_outcome_have_the_size_that_is_told() {
+    let entry = Entry {
+        trace: Trace {
+            stan: Tag::new(b"123456"),
+            rrn: Tag::new(b"123456789012"),
+            terminal: Tag::new(b"ATM00001"),
+        },
+        pan_hash: Some(PanHash([1; 16])),
+        ..crate::card::embedded::tests::entry(1)
+    };
+    let forwarded = Forwarded {
+        host: HostId(1),
+        stan: Stan(1),
+        transmitted: WallMillis(1),
+        pan: SealedPan([1; SealedPan::BYTES]),
+        sequence: None,
+        institution: Tag::new(b"476173"),
+        details: Details {
+            account_types: Some(*b"0000"),
+            expiry: Some(*b"4912"),
+            time: Some(*b"120000"),
+            date: Some(*b"1122"),
+            entry_mode: Some(*b"051"),
+            condition: Some(*b"00"),
+            currency: Some(*b"710"),
+            acquirer: Tag::new(b"12345678901"),
+            acceptor: Tag::new(b"TERMID0000000ZA"),
+            ..Details::default()
+        },
+    };
+    let mut out = Vec::new();
+    encode_intent(&mut out, 1, &entry, &forwarded).unwrap();
+    assert_eq!(out.len() + MAC_BYTES, 252);
+    out.clear();
+    encode_change(&mut out, 1, Change { intent: Some(1), ..plain(&entry, None) }).unwrap();
+    assert_eq!(out.len() + MAC_BYTES, 134);
+    let change = Unsettled { sequence: 1, entry, forwarded };
+    assert_eq!(size_of_val(&change), 344, "in memory while it is open");
+}
+
 /// Bytes as the first version of the program wrote them: the layout of a change, written out by hand.
 #[test]
 fn a_change_of_the_first_version_is_read() {

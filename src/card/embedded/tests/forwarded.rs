@@ -250,6 +250,7 @@ async fn what_is_open_outlives_checkpoint_retention_and_trimming() {
     assert_eq!(anchor.sequence, 6);
     assert_eq!([told(&store, 1).await, told(&store, 4).await], ["free", "free"]);
     assert_eq!([told(&store, 2).await, told(&store, 3).await], ["in progress", "outcome_unknown"]);
+    drop(chore);
     drop(store);
     drop(flying);
     let later = clock();

@@ -129,9 +129,12 @@ pub(super) const CHAPTERS: &[Chapter] = {
             step(ATM, CHIP, Verify(b"1379"), "00", "verify"),
             step(ATM, CHIP, Reverse, "00", "reversal"),
         ]},
-        // Until the demo runs its Postilion nodes there is no host to send this to.
-        Chapter { title: "A card that lives at Postilion", steps: &[
-            step(ATM, VERVE, Change(b"1111", b"2580"), "91", "no Postilion node is connected"),
+        Chapter { title: "A card that lives at Postilion: forwarded to one of two nodes", steps: &[
+            step(POSTILION, VERVE, Change(b"1111", b"2580"), "00", "change at a node"),
+            step(POSTILION, VERVE, Repeat, "00", "repeat, answered from the journal"),
+            step(ATM, VERVE, Change(b"1111", b"2580"), "55", "the old PIN, refused by a node"),
+            step(ATM, VERVE, Change(b"2580", b"2580"), "C0", "the same PIN, refused by a node"),
+            step(POSTILION, VERVE, Reverse, "00", "reversal, to be sent to a node"),
         ]},
     ]
 };

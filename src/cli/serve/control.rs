@@ -1,0 +1,119 @@
+//! An operator's acts on a running node. What changes something goes into the audit.
+//!
+//! **Never here:** HTTP (`ops::admin`), card data in an answer.
+
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+
+use crate::card::{Note, Settled, Settlement, Store, StoreError, Unsettled};
+use crate::cli::serve::NodeState;
+use crate::domain::clock::Clock;
+use crate::domain::request::TransactionKey;
+use crate::host::{NewKeyError, Nodes};
+use crate::limits::UNSETTLED_MAX;
+use crate::ops::admin::{Act, ActRefused, Control};
+
+impl Control for NodeState {
+    fn act(&self, act: Act) -> BoxFuture<'_, Result<Value, ActRefused>> {
+        Box::pin(async move {
+            match act {
+                Act::Drain { host } => {
+                    self.nodes()?.drain(&host).map_err(not_found)?;
+                    self.note(format!("node {host} taken out of service")).await?;
+                    Ok(json!({ "host": host, "drained": true }))
+                }
+                Act::Resume { host } => {
+                    self.nodes()?.resume(&host).map_err(not_found)?;
+                    self.note(format!("node {host} put back into service")).await?;
+                    Ok(json!({ "host": host, "drained": false }))
+                }
+                Act::ExchangeKey { host } => match self.nodes()?.request_key(&host).await {
+                    Ok(()) => Ok(json!({ "host": host, "exchanged": true })),
+                    Err(error @ NewKeyError::NoSuchNode) => Err(not_found(error)),
+                    Err(error) => Err(ActRefused::Failed(error.to_string())),
+                },
+                Act::ListUnsettled => {
+                    let changes = self.unsettled().await?;
+                    let rows: Vec<_> = changes.iter().map(|change| self.row(change)).collect();
+                    Ok(json!({ "unsettled": rows }))
+                }
+                Act::ShowUnsettled { key } => {
+                    let key = parse(&key)?;
+                    let changes = self.unsettled().await?;
+                    let found = changes.iter().find(|change| change.entry.key == key);
+                    found.map(|change| self.row(change)).ok_or_else(no_such_change)
+                }
+                Act::Settle { key, reason } => self.settle(&key, reason).await,
+            }
+        })
+    }
+}
+
+impl NodeState {
+    fn nodes(&self) -> Result<&Nodes, ActRefused> {
+        let none = || ActRefused::NotFound("no [postilion] is configured".to_owned());
+        self.switch.hosts().as_deref().ok_or_else(none)
+    }
+
+    async fn note(&self, text: String) -> Result<(), ActRefused> {
+        let note = Note { at: self.switch.clock().wall(), text: text.into() };
+        let noted = self.switch.store().note(note).await;
+        noted.map(drop).map_err(|error| {
+            ActRefused::Failed(format!("it is done, but not in the audit: {error}"))
+        })
+    }
+
+    async fn unsettled(&self) -> Result<Vec<std::sync::Arc<Unsettled>>, ActRefused> {
+        let found = self.switch.store().unsettled(UNSETTLED_MAX).await;
+        found.map_err(|error| ActRefused::Failed(error.to_string()))
+    }
+
+    async fn settle(&self, key: &str, reason: String) -> Result<Value, ActRefused> {
+        let at = self.switch.clock().wall();
+        let how = Settled::ByHand { reason: reason.into() };
+        let settled = self.switch.store().settle(parse(key)?, Settlement { at, how }).await;
+        match settled {
+            Ok(receipt) => {
+                tracing::warn!(key, "an unsettled change was settled by hand");
+                Ok(json!({ "key": key, "settled": true, "record": receipt.sequence() }))
+            }
+            Err(StoreError::Conflict) => Err(no_such_change()),
+            Err(error) => Err(ActRefused::Failed(error.to_string())),
+        }
+    }
+
+    fn row(&self, change: &Unsettled) -> Value {
+        let now = self.switch.clock().wall();
+        let entry = &change.entry;
+        let host = self.config.postilion.as_ref().and_then(|postilion| {
+            postilion.nodes.get(usize::from(change.forwarded.host.0)).map(|node| &*node.name)
+        });
+        let link = self.links.get(usize::from(entry.link.0)).map(|link| link.name());
+        json!({
+            "key": entry.key.text().to_string(),
+            "record": change.sequence,
+            "age_seconds": now.0.saturating_sub(entry.at.0) / 1000,
+            "host": host,
+            "host_stan": std::str::from_utf8(&change.forwarded.stan.digits()).unwrap_or_default(),
+            "link": link,
+            "stan": entry.trace.stan.as_str(),
+            "rrn": entry.trace.rrn.as_str(),
+            "terminal": entry.trace.terminal.as_str(),
+        })
+    }
+}
+
+fn not_found(error: impl std::fmt::Display) -> ActRefused {
+    ActRefused::NotFound(error.to_string())
+}
+
+fn no_such_change() -> ActRefused {
+    ActRefused::NotFound("no unsettled change has this key: see `pinion unsettled list`".to_owned())
+}
+
+fn parse(key: &str) -> Result<TransactionKey, ActRefused> {
+    let mut bytes = [0; 16];
+    let wrong = |_| ActRefused::Invalid("a key has 32 hex digits".to_owned());
+    hex::decode_to_slice(key, &mut bytes).map_err(wrong)?;
+    Ok(TransactionKey(bytes))
+}

@@ -1,0 +1,87 @@
+//! What `/status` shows of a running node, and the gauges that follow from it. **Never here:** card data.
+
+use serde_json::{Value, json};
+
+use crate::cli::serve::NodeState;
+use crate::domain::clock::Clock;
+use crate::host::NodeStatus;
+
+impl NodeState {
+    /// What `/status` shows. No card data.
+    pub(super) fn status(&self) -> Value {
+        let latches = self.readiness.latches();
+        let closed: serde_json::Map<_, _> = latches
+            .iter()
+            .filter_map(|(latch, why)| Some((latch.label().to_owned(), json!(**why.as_ref()?))))
+            .collect();
+        let links: Vec<_> = self
+            .links
+            .iter()
+            .map(|link| {
+                let settings = link.settings();
+                json!({
+                    "name": link.name(),
+                    "listen": settings.listen.to_string(),
+                    "dialect": settings.dialect.name(),
+                    "connections": link.connections(),
+                    "in_flight": link.in_flight(),
+                })
+            })
+            .collect();
+        let nodes = self.switch.hosts().as_deref().map(|nodes| nodes.status());
+        let hosts: Vec<_> = nodes.iter().flatten().map(host).collect();
+        let store = self.switch.store().status();
+        let keys: Vec<_> = self
+            .hsm
+            .keys()
+            .into_iter()
+            .map(|key| {
+                let kcv = hex::encode_upper(key.check_value);
+                json!({"name": &*key.name, "type": key.key_type.name(), "kcv": kcv})
+            })
+            .collect();
+        json!({
+            "node": self.config.node.name,
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_seconds": self.switch.clock().now().as_secs(),
+            "ready": self.readiness.is_ready(),
+            "closed": closed,
+            "links": links,
+            "store": {
+                "cards": store.cards,
+                "transaction_keys": store.transaction_keys,
+                "queue_depth": store.queue_depth,
+                "last_sequence": store.last_sequence,
+                "checkpoint": store.checkpoint,
+                "poisoned": store.poisoned,
+            },
+            "keys": keys,
+            "hosts": hosts,
+            "unsettled": store.unsettled,
+        })
+    }
+
+    /// Gauges of what waits for its reversal.
+    pub(super) fn count_unsettled(&self) {
+        let store = self.switch.store().status();
+        let now = self.switch.clock().wall();
+        let age = store.unsettled_since.map_or(0, |since| now.0.saturating_sub(since.0));
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        let (count, age) = (store.unsettled as f64, age as f64 / 1000.0);
+        metrics::gauge!("pinion_unsettled").set(count);
+        metrics::gauge!("pinion_unsettled_age_seconds").set(age);
+    }
+}
+
+fn host(node: &NodeStatus) -> Value {
+    json!({
+        "name": node.name,
+        "address": node.address,
+        "connections": node.connections,
+        "signed_on": node.signed_on,
+        "outstanding": node.outstanding,
+        "breaker": node.breaker.label(),
+        "drained": node.drained,
+        "last_error": node.last_error,
+    })
+}
