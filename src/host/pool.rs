@@ -21,7 +21,7 @@ use crate::host::stan::Stans;
 use crate::host::write::{Form, reversal_key};
 use crate::host::{Advice, Asked, Booking, Forward, Hosts, NoHost, Zone};
 use crate::iso8583::EncodeError;
-use crate::limits::NODES_MAX;
+use crate::limits::HOST_NODES_MAX;
 
 /// What every connection needs.
 pub(super) struct Shared {
@@ -246,7 +246,7 @@ impl Nodes {
 
 /// A node's bit in the set of those tried. There are at most 16.
 const fn bit(host: HostId) -> u32 {
-    const { assert!(NODES_MAX <= 32, "one bit a node") };
+    const { assert!(HOST_NODES_MAX <= 32, "one bit a node") };
     1 << (host.0 % 32)
 }
 

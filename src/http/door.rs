@@ -184,7 +184,14 @@ pub(super) struct Shown {
 /// A PIN as a request carries it.
 pub(super) enum PinInput {
     /// A block under a zone key: that of the association, or the client's own.
-    Block { block: Zeroizing<Vec<u8>>, association: Box<str> },
+    Block {
+        /// Its bytes.
+        block: Zeroizing<Vec<u8>>,
+        /// Which key; blank for the client's own.
+        association: Box<str>,
+        /// The field that says so.
+        field: &'static str,
+    },
     /// Clear digits.
     Digits(Zeroizing<Vec<u8>>),
     /// None: one is to be drawn.
@@ -332,10 +339,18 @@ pub(super) trait Shapes: Sync {
     fn refused(&self, about: About<'_>, refusal: &Refusal) -> Reply;
 }
 
-/// A PIN block of 16 hex digits, which the table has checked.
-pub(super) fn block(hex: &str, association: &str) -> Option<PinInput> {
-    let block = Zeroizing::new(hex::decode(hex).ok()?);
-    Some(PinInput::Block { block, association: association.trim().into() })
+/// A PIN block of 16 hex digits from a body, where it is there. `field` says under which key it is.
+pub(super) fn block(
+    body: &Values,
+    name: &'static str,
+    field: &'static str,
+) -> Result<Option<PinInput>, Refusal> {
+    let association: Box<str> = body.text(field).unwrap_or_default().trim().into();
+    let Some(hex) = body.text(name) else { return Ok(None) };
+    match hex::decode(hex) {
+        Ok(block) => Ok(Some(PinInput::Block { block: Zeroizing::new(block), association, field })),
+        Err(_) => Err(Problem { field: name, fault: Fault::Characters }.into()),
+    }
 }
 
 #[cfg(test)]

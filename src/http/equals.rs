@@ -175,6 +175,7 @@ const fn declined(reason: Reason) -> Error {
         Reason::Duplicate | Reason::OriginalNotFound => {
             Error(422, "VALIDATION_ERROR", "Idempotency-Key was used with another request")
         }
+        Reason::NotRecoverable => Error(409, "PIN_NOT_RECOVERABLE", "The card's PIN cannot be shown"),
         Reason::InProgress => Error(409, "IN_PROGRESS", "The same request is in progress"),
         Reason::MacWrong => Error(401, "UNAUTHORIZED", "Signature is missing or wrong"),
         Reason::KeyOutOfStep | Reason::SystemError => {

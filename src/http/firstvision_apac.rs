@@ -97,13 +97,8 @@ impl Shapes for Apac {
 
     fn wanted(&self, call: &Call<'_>) -> Result<Wanted, Refusal> {
         let body = call.body;
-        let association = body.text("keyAssociation").unwrap_or_default();
-        let pin = |name: &'static str| {
-            let read = |hex| block(hex, association);
-            let problem = || Refusal::from(Problem { field: name, fault: Fault::Characters });
-            body.text(name).map(|hex| read(hex).ok_or_else(problem)).transpose()
-        };
-        let (current, new) = (pin("currentPinBlock")?, pin("requestedPinBlock")?);
+        let current = block(body, "currentPinBlock", "keyAssociation")?;
+        let new = block(body, "requestedPinBlock", "keyAssociation")?;
         let memo = ["pinChangeActionCode", "pinChangeMemo"].map(|name| body.text(name));
         let memo: Vec<_> = memo.into_iter().flatten().filter(|t| !t.trim().is_empty()).collect();
         Ok(Wanted {
@@ -239,7 +234,7 @@ const fn declined(reason: Reason) -> Error {
         Reason::NewPinUnacceptable => bad("340001: REQUESTED PIN BLOCK NOT VALID"),
         Reason::TooManyChanges => bad("340001: TOO MANY PIN CHANGES TODAY"),
         Reason::FormatError => bad("340001: REQUEST NOT VALID"),
-        Reason::NoRoute | Reason::NotSupported => bad("340001: NOT SUPPORTED FOR THIS CARD"),
+        Reason::NoRoute | Reason::NotRecoverable | Reason::NotSupported => bad("340001: NOT SUPPORTED FOR THIS CARD"),
         Reason::HostDeclined => bad("340001: DECLINED BY THE ISSUER"),
         Reason::MacWrong => gateway(401, "240101", "Unauthorized"),
         Reason::InProgress => gateway(409, "340001", "The same request is in progress"),

@@ -86,16 +86,11 @@ impl Shapes for Latam {
                 (CardName::Identity { kind, value: number.into() }, number.to_owned())
             }
         };
-        let association = body.text("keyAssociationNumber").unwrap_or_default();
-        let pin = |name: &'static str| {
-            let hex = body.text(name).unwrap_or_default();
-            block(hex, association).ok_or_else(|| problem(name, Fault::Characters))
-        };
         Ok(Wanted {
             operation: Asked::Change,
             card,
-            current: Some(pin("currPinBlock")?),
-            new: Some(pin("reqdPinBlock")?),
+            current: block(body, "currPinBlock", "keyAssociationNumber")?,
+            new: block(body, "reqdPinBlock", "keyAssociationNumber")?,
             owner: OwnerInput {
                 organization: body.integer("organizationNumber").and_then(|n| n.try_into().ok()),
                 ..OwnerInput::default()
@@ -169,7 +164,7 @@ const fn declined(reason: Reason) -> Error {
         Reason::PinSuppressed => Error(422, "VPL5SCP29S", "PIN suppression is on"),
         Reason::CardExpired => Error(422, "VPL5SCP30S", "Card has expired"),
         Reason::NoRoute => Error(422, "VPL5SCP34S", "Logo not found"),
-        Reason::NotSupported => Error(422, "VPL5SCP35S", "Product type does not allow it"),
+        Reason::NotRecoverable | Reason::NotSupported => Error(422, "VPL5SCP35S", "Product type does not allow it"),
         // A number and a token of nobody, and those of somebody else, have one answer.
         Reason::CardUnknown => Error(404, "VPL5SCP42S", "Card not found"),
         Reason::FormatError => Error(422, "422", "Request is not valid"),

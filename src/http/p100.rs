@@ -132,6 +132,7 @@ const fn declined(reason: Reason) -> Error {
         | Reason::FormatError
         | Reason::NoPinInBlock
         | Reason::NoRoute
+        | Reason::NotRecoverable
         | Reason::NotSupported
         | Reason::TooManyChanges
         | Reason::TriesExceeded
