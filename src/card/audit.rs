@@ -4,6 +4,8 @@
 //! off at the end and the rows together cannot be seen from inside (compare the last number with an older report).
 //! **Never here:** a repair. Where next: `embedded::committer`, which links it.
 
+mod line;
+
 use std::ops::ControlFlow;
 
 use crate::card::embedded::{
@@ -94,6 +96,29 @@ pub(crate) fn walk(
         last: next - 1,
         head,
     })
+}
+
+/// Tells every record after `anchor`, in order, as JSON without card data.
+///
+/// # Errors
+/// The first record that cannot be read.
+pub(crate) fn tell(
+    anchor: Anchor,
+    mut told: impl FnMut(&serde_json::Value),
+    scan: impl FnOnce(u64, &mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>) -> Result<(), JournalError>,
+) -> Result<(), AuditError> {
+    let mut wrong = None;
+    scan(anchor.sequence + 1, &mut |sequence, bytes| match decode_record(bytes) {
+        Ok(record) => {
+            told(&line::line(&record));
+            ControlFlow::Continue(())
+        }
+        Err(why) => {
+            wrong = Some(AuditError::Unreadable { sequence, why });
+            ControlFlow::Break(())
+        }
+    })?;
+    wrong.map_or(Ok(()), Err)
 }
 
 fn check(

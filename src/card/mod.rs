@@ -4,6 +4,7 @@
 //! Where next: `record` for a card, `product` for its rules, `gates` for who is refused, `embedded` for the disk.
 
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::domain::clock::WallMillis;
@@ -186,7 +187,7 @@ pub trait Store: Send + Sync + 'static {
     /// `entry` says [`crate::domain::outcome::Reason::OutcomeUnknown`], which is what holds if nothing follows. The
     /// claim that comes back is another one: dropping it leaves the change unsettled. [`Store::commit`] ends it:
     /// with a host's answer it is settled and the answer kept; with `OutcomeUnknown` it is unsettled and that answer
-    /// kept; with any other reason and no host's code nothing was sent, and the key is free again.
+    /// kept; with `NotSent` nothing was sent, and the key is free again.
     ///
     /// # Errors
     /// See [`StoreError`]: [`StoreError::Full`] also when too many changes are open. Nothing may be sent then.
@@ -215,6 +216,7 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Unavailable`]; [`StoreError::Poisoned`], since no settlement can be noted then.
     fn unsettled(
         &self,
+        hosts: RangeInclusive<HostId>,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Arc<Unsettled>>, StoreError>> + Send;
 

@@ -1,4 +1,4 @@
-//! `pinion audit`: verify the audit chain of a stopped switch's store.
+//! `pinion audit`: verify or print the audit chain of a stopped switch's store.
 //!
 //! **Never here:** keys; the caller's closure opens the store.
 
@@ -20,6 +20,12 @@ pub(super) struct AuditArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum AuditCommand {
+    /// Print every record as one line of JSON, oldest first, without card data: for an auditor's own tools.
+    #[command(after_help = "Example: pinion audit export --config pinion.toml > audit.jsonl")]
+    Export {
+        #[command(flatten)]
+        place: Place,
+    },
     /// Walk the chain from its anchor to its end. Exits 1 and names the first record that is wrong.
     #[command(after_help = "Example: pinion audit verify --config pinion.toml")]
     Verify {
@@ -40,7 +46,10 @@ impl AuditArgs {
         self,
         open: impl FnOnce(&Place) -> Result<EmbeddedStore, Failure>,
     ) -> Result<(), Failure> {
-        let AuditCommand::Verify { place, json } = self.command;
+        let (place, json) = match self.command {
+            AuditCommand::Export { place } => return export(&open(&place)?),
+            AuditCommand::Verify { place, json } => (place, json),
+        };
         let store = open(&place)?;
         let (bar, moving) = progress(Some(store.status().last_sequence), "records");
         let report = store.verify_audit(moving).context("audit chain")?;
@@ -63,4 +72,18 @@ impl AuditArgs {
         }
         Ok(())
     }
+}
+
+fn export(store: &EmbeddedStore) -> Result<(), Failure> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut written = Ok(());
+    store
+        .tell_audit(|line| {
+            if written.is_ok() {
+                written = writeln!(out, "{line}");
+            }
+        })
+        .context("audit")?;
+    written?;
+    Ok(out.flush()?)
 }

@@ -140,8 +140,13 @@ pub(crate) fn assemble(
         let switch = Switch::new(World { clock, hosts: None, hsm, store, vault }, rules);
         return Ok(Assembled { switch: Arc::new(switch), hosts: None, reversals: Vec::new() });
     };
-    let worker = |(id, name)| Reversals::new(HostId(id), name, plan.pace, started);
-    let reversals = (0..).zip(plan.names()).map(worker).collect();
+    let mut names = (0..).zip(plan.names()).peekable();
+    let mut reversals = Vec::new();
+    while let Some((id, name)) = names.next() {
+        let end = if names.peek().is_none() { u16::MAX } else { id };
+        reversals.push(Reversals::new(HostId(id)..=HostId(end), name, plan.pace, started));
+    }
+    drop(names);
     let (nodes, running, taker) = plan.start(clock, store.last_stan())?;
     let world = World { clock, hosts: Some(nodes), hsm, store, vault };
     let switch = Arc::new(Switch::new(world, rules));

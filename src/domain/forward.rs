@@ -4,6 +4,7 @@
 //! blocks (none is kept after the transaction), message elements as bytes (`host` writes them).
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use crate::domain::clock::WallMillis;
 use crate::domain::pan::SealedPan;
@@ -12,6 +13,11 @@ use crate::domain::request::{Tag, Text};
 /// Number of a node beyond us, in the order of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostId(pub u16);
+
+impl HostId {
+    /// Every number.
+    pub const ALL: RangeInclusive<Self> = Self(0)..=Self(u16::MAX);
+}
 
 /// A trace number of our own (DE 11), 1 to 999999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

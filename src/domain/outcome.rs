@@ -190,8 +190,10 @@ reasons! {
     SystemError = 28, Us, "system_error";
     /// A host declined it with a code that no other reason stands for.
     HostDeclined = 29, Host, "host_declined";
+    /// It was to be forwarded, and not one byte of it was sent: the same request may be tried again.
+    NotSent = 30, Us, "not_sent";
     /// The card has no PIN that can be revealed: its product keeps only what proves one.
-    NotRecoverable = 30, Caller, "not_recoverable";
+    NotRecoverable = 31, Caller, "not_recoverable";
 }
 
 #[cfg(test)]

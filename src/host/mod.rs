@@ -2,7 +2,7 @@
 //!
 //! [`Hosts`] is what the switch sees. A request gets a [`Booking`] first, so that its intent can be made durable before
 //! the first byte leaves; then it is asked, and ends as [`Asked`] says. [`Nodes`] is the real thing, [`NoHosts`] none.
-//! **Never here:** card records, PIN work, a reason to send a request twice. Where next: `pool` for booking and sending,
+//! **Never here:** card records, PIN work, a reason to send a request twice. Where next: `pool` for booking,
 //! `keeper` and `connection` for one connection, `mux` and `session` for its decisions, `write` and `read` for
 //! messages.
 

@@ -181,7 +181,7 @@ const fn declined(reason: Reason) -> Error {
         Reason::KeyOutOfStep | Reason::SystemError => {
             Error(500, "INTERNAL_ERROR", "Internal error")
         }
-        Reason::HsmUnavailable | Reason::Unavailable => {
+        Reason::HsmUnavailable | Reason::NotSent | Reason::Unavailable => {
             Error(503, "UNAVAILABLE", "Service unavailable")
         }
         Reason::OutcomeUnknown => Error(504, "OUTCOME_UNKNOWN", "Outcome unknown"),

@@ -244,7 +244,7 @@ const fn declined(reason: Reason) -> Error {
         Reason::KeyOutOfStep | Reason::OutcomeUnknown | Reason::SystemError => {
             gateway(500, "250001", "An unexpected internal server error occurred")
         }
-        Reason::HsmUnavailable | Reason::Unavailable => {
+        Reason::HsmUnavailable | Reason::NotSent | Reason::Unavailable => {
             gateway(503, "250301", "Service unavailable")
         }
     }

@@ -174,7 +174,7 @@ const fn declined(reason: Reason) -> Error {
         Reason::MacWrong => Error(401, "401", "Signature is missing or wrong"),
         Reason::InProgress => Error(409, "409", "The same request is in progress"),
         Reason::KeyOutOfStep | Reason::SystemError => Error(500, "500", "Internal error"),
-        Reason::HsmUnavailable | Reason::Unavailable => Error(503, "503", "Service unavailable"),
+        Reason::HsmUnavailable | Reason::NotSent | Reason::Unavailable => Error(503, "503", "Service unavailable"),
         Reason::OutcomeUnknown => Error(504, "504", "Outcome unknown"),
     }
 }

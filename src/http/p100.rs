@@ -142,7 +142,7 @@ const fn declined(reason: Reason) -> Error {
         }
         Reason::InProgress => Error(409, "P501", "The same request is in progress"),
         Reason::MacWrong => Error(401, "P401", "Access Denied"),
-        Reason::HsmUnavailable | Reason::Unavailable => UNAVAILABLE,
+        Reason::HsmUnavailable | Reason::NotSent | Reason::Unavailable => UNAVAILABLE,
         Reason::HostDeclined
         | Reason::KeyOutOfStep
         | Reason::OutcomeUnknown

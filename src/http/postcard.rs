@@ -174,9 +174,9 @@ const fn declined(reason: Reason) -> Error {
             Error(422, "10422", "Idempotency-Key was used with another request")
         }
         Reason::HostDeclined => Error(422, "11029", "Declined by the issuer"),
-        Reason::NotRecoverable => Error(422, "11030", "The PIN cannot be shown"),
+        Reason::NotRecoverable => Error(422, "11031", "The PIN cannot be shown"),
         Reason::KeyOutOfStep | Reason::SystemError => Error(500, "10500", "Internal error"),
-        Reason::HsmUnavailable | Reason::Unavailable => {
+        Reason::HsmUnavailable | Reason::NotSent | Reason::Unavailable => {
             Error(503, "10503", "Service unavailable")
         }
     }

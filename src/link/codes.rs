@@ -238,7 +238,7 @@ impl Codes {
             Reason::KeyOutOfStep => self.key_out_of_step,
             Reason::MacWrong => self.mac_wrong,
             Reason::HsmUnavailable => self.hsm_unavailable,
-            Reason::Unavailable => self.unavailable,
+            Reason::NotSent | Reason::Unavailable => self.unavailable,
             Reason::OutcomeUnknown => self.outcome_unknown,
             Reason::InProgress => self.in_progress,
             Reason::Duplicate => self.duplicate,

@@ -173,7 +173,7 @@ fn details(request: &PinRequest, named: &Named<'_>) -> Details {
 fn declined(asked: Asked) -> Option<Declined> {
     match asked {
         Asked::Answered(answer) => answer.declined,
-        Asked::NotSent(_) => Some(Reason::Unavailable.into()),
+        Asked::NotSent(_) => Some(Reason::NotSent.into()),
         //= spec/pin-change.md#9.6
         //# A request that may have reached a host and got no answer in time MUST be answered as
         //# unknown (68), and MUST be reversed until a host has acknowledged it.

@@ -4,6 +4,7 @@
 //! end. A worker sends their reversals in order, one at a time, again and again until a node acknowledges. **Never
 //! here:** a timer or a task: [`Reversals::step`] says how long to wait, and whoever runs the worker waits.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ pub struct Pace {
 
 /// The worker of one node.
 pub struct Reversals {
-    host: HostId,
+    hosts: RangeInclusive<HostId>,
     name: Arc<str>,
     pace: Pace,
     /// What is older was begun by an earlier process, which may have sent its reversal already.
@@ -52,14 +53,20 @@ pub struct Reversals {
 }
 
 impl Reversals {
-    /// A worker that has done nothing yet. `started` is when this process began to forward.
+    /// A worker that has done nothing yet, for the reversals of one node; the last node's takes over those of nodes
+    /// that are configured no more. `started` is when this process began to forward.
     #[must_use]
-    pub fn new(host: HostId, name: Arc<str>, pace: Pace, started: WallMillis) -> Self {
+    pub fn new(
+        hosts: RangeInclusive<HostId>,
+        name: Arc<str>,
+        pace: Pace,
+        started: WallMillis,
+    ) -> Self {
         let counter = |result: &'static str| metrics::counter!("pinion_reversals_total", "host" => name.to_string(), "result" => result);
         let (acknowledged, repeated, unsent) =
             (counter("acknowledged"), counter("unanswered"), counter("unsent"));
         Self {
-            host,
+            hosts,
             name,
             pace,
             started,
@@ -74,12 +81,12 @@ impl Reversals {
 
     /// Sends at most one look's worth of reversals and says how long to wait before the next step.
     pub async fn step<P: Parts>(&mut self, switch: &Switch<P>) -> Duration {
-        let Ok(waiting) = switch.world.store.unsettled(REVERSALS_A_LOOK).await else {
+        let found = switch.world.store.unsettled(self.hosts.clone(), REVERSALS_A_LOOK).await;
+        let Ok(waiting) = found else {
             return self.pace.retry_max;
         };
         let mut idle = true;
-        let host = self.host;
-        for change in waiting.iter().filter(|change| change.forwarded.host == host) {
+        for change in &waiting {
             let now = switch.world.clock.wall();
             let age = Duration::from_millis(now.0.saturating_sub(change.entry.at.0));
             if age < self.pace.first {

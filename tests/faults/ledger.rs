@@ -289,6 +289,68 @@ fn thirty_kills_with_faulty_hosts_and_both_ledgers_agree() {
     }
     node.stop();
     node.audit();
+    compare_journals(&state, &node.command(&["audit", "export"]));
+}
+
+/// What the switch's journal says of one forwarded change.
+#[derive(Debug, Default)]
+struct Journaled {
+    outcome: String,
+    host_code: bool,
+    reopened: bool,
+    settled: bool,
+}
+
+/// The switch's journal and the hosts' agree on every change, by its key.
+#[track_caller]
+fn compare_journals(state: &Value, exported: &str) {
+    let mut journal: BTreeMap<String, Journaled> = BTreeMap::new();
+    for line in exported.lines() {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+        match line["kind"].as_str() {
+            Some("intent") => journal.entry(text("key")).or_default().outcome = text("outcome"),
+            Some("request") if !line["intent"].is_null() => {
+                let change = journal.get_mut(&text("key")).expect("an intent before its outcome");
+                change.outcome = text("outcome");
+                change.host_code = !line["host_code"].is_null();
+            }
+            Some("request") if !line["reopens"].is_null() => {
+                journal.get_mut(&text("reopens")).expect("a forwarded change").reopened = true;
+            }
+            Some("settled") => journal.get_mut(&text("key")).expect("a change").settled = true,
+            _ => {}
+        }
+    }
+    let mut at_host: BTreeMap<String, String> = BTreeMap::new();
+    for change in state["cards"]
+        .as_array()
+        .expect("cards")
+        .iter()
+        .flat_map(|card| card["changes"].as_array().expect("changes"))
+    {
+        let key = change["switch_key"].as_str().expect("a key").to_lowercase();
+        let state = change["state"].as_str().expect("a state").to_owned();
+        assert!(journal.contains_key(&key), "{key}: a host has a change that the journal has not");
+        assert_eq!(at_host.insert(key, state), None, "one change, one key");
+    }
+    for (key, change) in &journal {
+        let state = at_host.get(key).map_or("absent", String::as_str);
+        let taken_back = change.reopened || change.outcome == "outcome_unknown";
+        let allowed: &[&str] = match (change.outcome.as_str(), taken_back) {
+            (_, true) => &["absent", "declined", "reversed"],
+            ("approved", false) => &["applied", "superseded"],
+            ("not_sent", false) => &["absent"],
+            (_, false) => &["absent", "declined"],
+        };
+        assert!(allowed.contains(&state), "{key}: {change:?}, but the host has it {state}");
+        assert_eq!(
+            taken_back, change.settled,
+            "{key}: {change:?} is settled when it is taken back"
+        );
+        assert!(change.outcome != "host_declined" || change.host_code, "{key}: without its code");
+    }
+    assert!(500 < journal.len(), "only {} changes were forwarded", journal.len());
 }
 
 /// Compares one caller's book with what the hosts believe.

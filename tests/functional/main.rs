@@ -15,6 +15,7 @@ mod mac;
 mod network;
 mod operation;
 mod pipelining;
+mod postilion;
 mod refusals;
 mod repeats;
 mod reversals;

@@ -73,7 +73,10 @@ impl Pair {
     fn card(&self) -> Value {
         let state = self.peers.state();
         let cards = state["cards"].as_array().expect("cards").clone();
-        cards.into_iter().find(|card| card["pan"] == VERVE).unwrap_or_else(|| json!({ "changes": [] }))
+        cards
+            .into_iter()
+            .find(|card| card["pan"] == VERVE)
+            .unwrap_or_else(|| json!({ "changes": [] }))
     }
 
     /// The newest change the nodes know of.
@@ -108,7 +111,7 @@ fn a_change_goes_to_a_node_and_back() {
     assert_ne!(sent["stan"], change.text(11), "the node sees a trace number of the switch");
     assert_eq!(sent["terminal"], change.text(41));
 
-    pair.check("a repeat", "postilion-in", &change.clone().as_mti("0601"), "00");
+    pair.check("a repeat", "postilion-in", &change.as_mti("0601"), "00");
     assert_eq!(pair.newest()["times_received"], 1, "a repeat does not reach a node");
     pair.check("the old PIN", "atm-1", &ATM.change(VERVE, "1111", "1379"), "55");
     pair.check("the same PIN", "atm-1", &ATM.change(VERVE, "2580", "2580"), "C0");
@@ -127,7 +130,7 @@ fn a_change_goes_to_a_node_and_back() {
 #[test]
 fn the_sample_of_the_world_works() {
     let pair = Pair::start("");
-    let block = |pin: &str| crate::support::vectors::block_of("zpk.atm", VERVE, pin);
+    let block = |pin: &str| crate::support::vectors::block("zpk.atm", VERVE, pin);
     let change = NODE.change_blocks(VERVE, &block("1111"), &block("2222"));
     pair.check("the world's sample", "postilion-in", &change, "00");
     assert_eq!(pair.card()["pin"], "2222");
@@ -165,7 +168,7 @@ fn no_answer_is_unknown_and_reversed() {
     pair.faults(&json!({ "drop_answer": { "share": 1, "reversals": 0 } }));
     let change = NODE.change(VERVE, "1111", "2580");
     pair.check("no answer", "postilion-in", &change, "68");
-    pair.check("its repeat", "postilion-in", &change.clone().as_mti("0601"), "68");
+    pair.check("its repeat", "postilion-in", &change.as_mti("0601"), "68");
     pair.until_settled();
     assert_eq!(pair.newest()["state"], "reversed");
     assert_eq!(pair.card()["pin"], "1111");
@@ -212,7 +215,10 @@ fn a_caller_takes_a_change_back() {
     let answer = pair.ask("postilion-in", &reversal);
     assert_eq!((&*answer.mti, &*answer.code()), ("0430", "00"));
     pair.until_settled();
-    assert_eq!((&pair.card()["pin"], &pair.newest()["state"]), (&json!("1111"), &json!("reversed")));
+    assert_eq!(
+        (&pair.card()["pin"], &pair.newest()["state"]),
+        (&json!("1111"), &json!("reversed"))
+    );
     pair.check("its repeat", "postilion-in", &reversal.as_mti("0421"), "00");
     // A reversal without an original: refused, and so is its late original.
     let never = NODE.change(VERVE, "1111", "1379");
@@ -233,7 +239,10 @@ fn an_operator_takes_a_node_out_and_back() {
         pins.reverse();
     }
     let listed = done(&["hosts", "list", "--json", "--admin", &admin], "");
-    assert!(listed.lines().next().is_some_and(|line| line.contains("\"drained\":true")), "{listed}");
+    assert!(
+        listed.lines().next().is_some_and(|line| line.contains("\"drained\":true")),
+        "{listed}"
+    );
     done(&["hosts", "resume", "postilion-1", "--admin", &admin], "");
     let nodes: Vec<Value> = (0..4)
         .map(|_| {
@@ -272,7 +281,10 @@ fn a_change_is_settled_by_hand_and_the_audit_knows() {
     let config = pair.node.place.config();
     done(&["audit", "verify", "--config", &config], "");
     let records = done(&["audit", "export", "--config", &config], "");
-    assert!(records.lines().any(|line| line.contains("ticket 812") && line.contains(key)), "{records}");
+    assert!(
+        records.lines().any(|line| line.contains("ticket 812") && line.contains(key)),
+        "{records}"
+    );
 }
 
 /// Killed after the intent and before an answer: after the restart the change is unknown, and reversed.
@@ -287,7 +299,10 @@ fn a_crash_between_intent_and_answer_ends_in_a_reversal() {
     pair.node.kill_and_restart();
     pair.check("the repeat", "atm-1", &change.as_mti("0101"), "68");
     pair.until_settled();
-    assert_eq!((&pair.card()["pin"], &pair.newest()["state"]), (&json!("1111"), &json!("reversed")));
+    assert_eq!(
+        (&pair.card()["pin"], &pair.newest()["state"]),
+        (&json!("1111"), &json!("reversed"))
+    );
 }
 
 #[test]
@@ -337,7 +352,8 @@ fn a_wish_that_policy_overrides_is_counted() {
     let mut links = world_links();
     links[0] = links[0].clone().with("active = false");
     let place = Place::new(links);
-    let routing = "[routing]\npolicy = \"force_active\"\n[[route]]\nname = \"wishes\"\nto = \"client\"\n";
+    let routing =
+        "[routing]\npolicy = \"force_active\"\n[[route]]\nname = \"wishes\"\nto = \"client\"\n";
     place.replace("[[link]]", &format!("{}\n{routing}\n[[link]]", peers.section("")));
     let pair = Pair { node: place.start(), peers };
     pair.until_up(2);

@@ -13,6 +13,7 @@
 //! **Never here:** the disk. Where next: `claim` for the flight, `committer` for the order, `checkpoint` for the rows
 //! that outlive the journal's tail.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -22,6 +23,7 @@ use papaya::HashMap;
 use crate::card::embedded::index::Index;
 use crate::card::{Entry, Unsettled};
 use crate::domain::clock::WallMillis;
+use crate::domain::forward::HostId;
 use crate::domain::outcome::Reason;
 use crate::domain::pan::PanHash;
 use crate::domain::request::TransactionKey;
@@ -53,12 +55,11 @@ pub(crate) enum Fate {
 }
 
 impl Fate {
-    /// Of an approval or a host's decline the change is settled. A decline without a host's code is ours: nothing was
-    /// sent. (A host's decline that lost its code would be taken for that too: the host changed nothing either.)
+    /// Anything but what nobody knows and what was not sent is a host's answer.
     pub(crate) fn of(entry: &Entry) -> Self {
         match entry.declined {
             Some(declined) if declined.reason == Reason::OutcomeUnknown => Self::Unknown,
-            Some(declined) if declined.host.is_none() => Self::NotSent,
+            Some(declined) if declined.reason == Reason::NotSent => Self::NotSent,
             Some(_) | None => Self::Settled,
         }
     }
@@ -155,12 +156,17 @@ impl Ledger {
         self.open(key).filter(|change| self.waiting.contains_key(&change.sequence))
     }
 
-    /// Unsettled ones in the order they were sent.
-    pub(crate) fn oldest(&self, limit: usize) -> Vec<Arc<Unsettled>> {
+    /// Unsettled ones of these hosts in the order they were sent.
+    pub(crate) fn oldest(
+        &self,
+        hosts: &RangeInclusive<HostId>,
+        limit: usize,
+    ) -> Vec<Arc<Unsettled>> {
         if self.waiting.is_empty() {
             return Vec::new();
         }
-        self.waiting.iter().take(limit).map(|entry| Arc::clone(entry.value())).collect()
+        let waiting = self.waiting.iter().map(|entry| Arc::clone(entry.value()));
+        waiting.filter(|change| hosts.contains(&change.forwarded.host)).take(limit).collect()
     }
 
     /// Whether a change of this card is among them.

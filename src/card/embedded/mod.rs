@@ -12,6 +12,7 @@
 //! things, `open` for the directory, `codec` for the bytes, `bulk` for imports.
 
 use std::fs::File;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,7 +25,7 @@ use crate::card::{
     Settlement, Store, StoreError, Unsettled,
 };
 use crate::domain::clock::WallMillis;
-use crate::domain::forward::{Forwarded, Stan};
+use crate::domain::forward::{Forwarded, HostId, Stan};
 use crate::domain::pan::PanHash;
 use crate::domain::request::TransactionKey;
 use crate::domain::vault::Vault;
@@ -52,11 +53,10 @@ pub use journal::JournalError;
 pub use open::{OpenError, StoreOptions};
 
 pub(crate) use checkpoint::Anchor;
-pub(crate) use codec::{decode_record, split_mac};
+pub(crate) use codec::{Body, Record, decode_record, split_mac};
 
 use checkpoint::Tables;
 use chores::Chores;
-use codec::Body;
 use committer::{Committer, Shared};
 use index::Index;
 use journal::{FjallJournal, Journal};
@@ -188,7 +188,7 @@ impl EmbeddedStore {
     /// As [`Store::unsettled`], for operators: a store that refuses work lists them, too.
     #[must_use]
     pub fn list_unsettled(&self, limit: usize) -> Vec<Arc<Unsettled>> {
-        self.index.ledger.oldest(limit)
+        self.index.ledger.oldest(&HostId::ALL, limit)
     }
 
     /// Whether the store takes work.
@@ -242,6 +242,18 @@ impl EmbeddedStore {
         crate::card::audit::walk(&*self.vault, anchor, last, progress, |from, visit| {
             self.journal.scan(from, visit)
         })
+    }
+
+    /// Tells the records of the audit chain as JSON, without card data.
+    ///
+    /// # Errors
+    /// The first record that cannot be read.
+    pub fn tell_audit(
+        &self,
+        told: impl FnMut(&serde_json::Value),
+    ) -> Result<(), crate::card::audit::AuditError> {
+        let anchor = self.tables.anchor()?;
+        crate::card::audit::tell(anchor, told, |from, visit| self.journal.scan(from, visit))
     }
 
     /// Folds everything durable.
@@ -355,10 +367,14 @@ impl Store for EmbeddedStore {
         Ok(found.filter(|change| change.entry.pan_hash == card))
     }
 
-    async fn unsettled(&self, limit: usize) -> Result<Vec<Arc<Unsettled>>, StoreError> {
+    async fn unsettled(
+        &self,
+        hosts: RangeInclusive<HostId>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Unsettled>>, StoreError> {
         // A poisoned store cannot note that one is settled: reversing it again and again would help nobody.
         self.health()?;
-        Ok(self.index.ledger.oldest(limit))
+        Ok(self.index.ledger.oldest(&hosts, limit))
     }
 
     async fn awaits_reversal(&self, card: PanHash) -> Result<bool, StoreError> {

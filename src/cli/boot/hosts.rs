@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use zeroize::Zeroizing;
 
 use crate::cli::Failure;
 use crate::cli::boot::{NodeSwitch, load_dialect};
@@ -142,7 +143,7 @@ impl Plan {
         last: Option<Stan>,
     ) -> Result<(Arc<Nodes>, host::Running, Arc<Taker>), Failure> {
         let (zpk, exchange) = (self.settings.zone.key, self.exchange);
-        let taker = Arc::new(Taker { switch: OnceLock::new(), zpk, exchange });
+        let taker = Arc::new(Taker { switch: Arc::default(), zpk, exchange });
         let (nodes, running) = Nodes::start(self.settings, Arc::new(clock), taker.clone(), last)
             .map_err(|error| Failure::Config(error.to_string()))?;
         Ok((nodes, running, taker))
@@ -150,9 +151,9 @@ impl Plan {
 }
 
 /// Takes new zone keys from nodes: hands them to the switch.
-#[derive(Debug)]
+#[derive(Clone)]
 pub(crate) struct Taker {
-    switch: OnceLock<Weak<NodeSwitch>>,
+    switch: Arc<OnceLock<Weak<NodeSwitch>>>,
     zpk: KeyId,
     exchange: Option<(KeyId, Duration)>,
 }
@@ -164,7 +165,7 @@ impl Taker {
         let _ = self.switch.set(Arc::downgrade(switch));
     }
 
-    async fn give(&self, field: Vec<u8>) -> Result<(), Refused> {
+    async fn give(self, field: Zeroizing<Vec<u8>>) -> Result<(), Refused> {
         let refused = |code: &[u8; 2]| Refused { code: *code };
         let (zmk, grace) = self.exchange.ok_or_else(|| refused(b"58"))?;
         let switch = self.switch.get().and_then(Weak::upgrade).ok_or_else(|| refused(b"91"))?;
@@ -184,7 +185,9 @@ impl Taker {
 
 impl KeyTaker for Taker {
     fn take(&self, field: &[u8]) -> BoxFuture<'_, Result<(), Refused>> {
-        let field = field.to_vec();
-        Box::pin(self.give(field))
+        let field = Zeroizing::new(field.to_vec());
+        // A task of its own: the connection may break while the key is being kept, and then it is kept all the same.
+        let given = tokio::spawn(self.clone().give(field));
+        Box::pin(async move { given.await.unwrap_or(Err(Refused { code: *b"96" })) })
     }
 }

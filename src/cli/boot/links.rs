@@ -106,19 +106,7 @@ fn one_link(
         }),
         None => None,
     };
-    let wish = match link.active {
-        ActiveWish::Product => Wish::Fixed(None),
-        ActiveWish::Fixed(wish) => Wish::Fixed(Some(wish)),
-        ActiveWish::Message if spoken.map.carries_wish() => Wish::Message,
-        ActiveWish::Message => {
-            let (name, dialect) = (&link.name, spoken.dialect.name());
-            let reason = format!(
-                "link {name:?} cannot take the wish from its messages: dialect {dialect:?} names no \
-                 element for it, `active` in [pin_change]"
-            );
-            return Err(config.error(&at("active"), reason).into());
-        }
-    };
+    let wish = wish(config, index, link, &spoken)?;
     Ok(Settings {
         id: LinkId(u16::try_from(index).unwrap_or(u16::MAX)),
         name: link.name.as_str().into(),
@@ -144,4 +132,21 @@ fn one_link(
         tls,
         slow_request: Duration::from_millis(config.log.slow_request_ms),
     })
+}
+
+/// Where the wish of a link's requests comes from.
+fn wish(config: &Config, index: usize, link: &Link, spoken: &Spoken) -> Result<Wish, Failure> {
+    match link.active {
+        ActiveWish::Product => Ok(Wish::Fixed(None)),
+        ActiveWish::Fixed(wish) => Ok(Wish::Fixed(Some(wish))),
+        ActiveWish::Message if spoken.map.carries_wish() => Ok(Wish::Message),
+        ActiveWish::Message => {
+            let (name, dialect) = (&link.name, spoken.dialect.name());
+            let reason = format!(
+                "link {name:?} cannot take the wish from its messages: dialect {dialect:?} names no \
+                 element for it, `active` in [pin_change]"
+            );
+            Err(config.error(&format!("link[{index}].active"), reason).into())
+        }
+    }
 }

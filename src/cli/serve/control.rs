@@ -33,13 +33,13 @@ impl Control for NodeState {
                     Err(error) => Err(ActRefused::Failed(error.to_string())),
                 },
                 Act::ListUnsettled => {
-                    let changes = self.unsettled().await?;
+                    let changes = self.switch.store().list_unsettled(UNSETTLED_MAX);
                     let rows: Vec<_> = changes.iter().map(|change| self.row(change)).collect();
                     Ok(json!({ "unsettled": rows }))
                 }
                 Act::ShowUnsettled { key } => {
                     let key = parse(&key)?;
-                    let changes = self.unsettled().await?;
+                    let changes = self.switch.store().list_unsettled(UNSETTLED_MAX);
                     let found = changes.iter().find(|change| change.entry.key == key);
                     found.map(|change| self.row(change)).ok_or_else(no_such_change)
                 }
@@ -61,11 +61,6 @@ impl NodeState {
         noted.map(drop).map_err(|error| {
             ActRefused::Failed(format!("it is done, but not in the audit: {error}"))
         })
-    }
-
-    async fn unsettled(&self) -> Result<Vec<std::sync::Arc<Unsettled>>, ActRefused> {
-        let found = self.switch.store().unsettled(UNSETTLED_MAX).await;
-        found.map_err(|error| ActRefused::Failed(error.to_string()))
     }
 
     async fn settle(&self, key: &str, reason: String) -> Result<Value, ActRefused> {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::cli::serve::NodeState;
 use crate::domain::clock::Clock;
-use crate::host::NodeStatus;
+use crate::host::{NodeStatus, Nodes};
 
 impl NodeState {
     /// What `/status` shows. No card data.
@@ -28,7 +28,7 @@ impl NodeState {
                 })
             })
             .collect();
-        let nodes = self.switch.hosts().as_deref().map(|nodes| nodes.status());
+        let nodes = self.switch.hosts().as_deref().map(Nodes::status);
         let hosts: Vec<_> = nodes.iter().flatten().map(host).collect();
         let store = self.switch.store().status();
         let keys: Vec<_> = self

@@ -68,7 +68,7 @@ fn done(arguments: &[&str]) -> String {
 }
 
 /// A port that no other test of this process was given. Below the ports that clients get from the system.
-pub(crate) fn port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let spread = u16::try_from(std::process::id() % 80).expect("small") * 100;
     eventually("a free port", || {
@@ -134,10 +134,10 @@ impl Node {
         }
         let mut node = Self {
             directory,
-            atm: port(),
-            other: port(),
-            extra: port(),
-            admin: port(),
+            atm: free_port(),
+            other: free_port(),
+            extra: free_port(),
+            admin: free_port(),
             pans: pans(BIN, 7, setup.cards),
             secrets: Secrets::new(&clear_keys()),
             shell: None,

@@ -10,7 +10,7 @@ use std::process::{Child, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::node::{pinion, port};
+use super::node::{free_port, pinion};
 use super::{PATIENCE, eventually};
 
 /// BIN of the cards that live at Postilion, and the sequence of them that tests use.
@@ -31,7 +31,7 @@ impl Peers {
     #[track_caller]
     pub(crate) fn start(cards: usize, pin: &str, seed: u64) -> Self {
         let directory = TempDir::new().expect("a directory");
-        let (nodes, admin) = ([port(), port()], port());
+        let (nodes, admin) = ([free_port(), free_port()], free_port());
         let at = |port: u16| format!("127.0.0.1:{port}");
         let log = File::create(directory.path().join("output.log")).expect("a log");
         let data = directory.path().join("data").display().to_string();

@@ -5,6 +5,8 @@
 
 pub(crate) mod iso;
 pub(crate) mod node;
+#[path = "../../faults/support/peers.rs"]
+pub(crate) mod peers;
 pub(crate) mod request;
 pub(crate) mod vectors;
 pub(crate) mod wire;
@@ -14,11 +16,14 @@ use std::time::{Duration, Instant};
 /// How long a test waits for anything before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+pub(crate) fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "a test waits for another process")]
+    Instant::now()
+}
+
 /// Tries until there is a value, or [`PATIENCE`] is over. The one place where the tests wait.
 #[track_caller]
 pub(crate) fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
-    #[expect(clippy::disallowed_methods, reason = "a test waits for another process")]
-    let now = Instant::now;
     let begun = now();
     loop {
         if let Some(value) = attempt() {

@@ -43,7 +43,7 @@ pub(crate) fn done(arguments: &[&str], input: &str) -> String {
 }
 
 /// A port that is free now. Below the ports the system gives to clients, so that none of those takes it meanwhile.
-pub(crate) fn port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     eventually("a free port", || {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -192,10 +192,10 @@ impl Place {
     pub(crate) fn new(links: Vec<Link>) -> Self {
         let directory = TempDir::new().expect("a directory");
         copy(&TEMPLATE, directory.path());
-        let links: Vec<_> = links.into_iter().map(|link| (link, port())).collect();
+        let links: Vec<_> = links.into_iter().map(|link| (link, free_port())).collect();
         let place = Self {
             directory,
-            admin: port(),
+            admin: free_port(),
             links: links.iter().map(|(link, port)| (link.name, (link.clone(), *port))).collect(),
         };
         place.write(&configuration(&links, place.admin, ""));

@@ -42,7 +42,7 @@ async fn live(store: &EmbeddedStore, number: u64, dice: &mut Dice) -> (Option<&'
             ("wrong_pin", false)
         }
         3 => {
-            let declined = Some(Reason::Unavailable.into());
+            let declined = Some(Reason::NotSent.into());
             end(store, claim, Entry { declined, ..of_card(number) }).await;
             return (None, false);
         }
@@ -70,7 +70,7 @@ async fn live(store: &EmbeddedStore, number: u64, dice: &mut Dice) -> (Option<&'
 }
 
 async fn check(store: &EmbeddedStore, model: &Model, when: &str) {
-    let listed = store.unsettled(usize::MAX).await.unwrap();
+    let listed = store.unsettled(HostId::ALL, usize::MAX).await.unwrap();
     assert!(listed.is_sorted_by_key(|change| change.sequence), "{when}");
     let listed: Vec<_> = listed.iter().map(|change| change.entry.fingerprint.0).collect();
     let mut sorted = listed.clone();
@@ -151,7 +151,7 @@ async fn a_forwarded_change_and_its_reversal_that_cross_agree() {
         });
         let reverse = tokio::spawn(async move { judge(&reverse, reversal, round).await });
         let (sent, told) = (change.await.unwrap(), reverse.await.unwrap());
-        let listed = store.unsettled(9).await.unwrap();
+        let listed = store.unsettled(HostId::ALL, 9).await.unwrap();
         match (sent, told) {
             (false, Some(Reason::OriginalNotFound)) => seen[0] += 1,
             (true, Some(Reason::InProgress)) => seen[1] += 1,

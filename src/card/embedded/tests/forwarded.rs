@@ -32,7 +32,7 @@ pub(super) fn host_declined(number: u64) -> Entry {
 }
 
 fn not_sent(number: u64) -> Entry {
-    Entry { declined: Some(Reason::Unavailable.into()), ..of_card(number) }
+    Entry { declined: Some(Reason::NotSent.into()), ..of_card(number) }
 }
 
 pub(super) fn reversed(number: u64) -> Settlement {
@@ -71,7 +71,7 @@ async fn told(store: &EmbeddedStore, number: u64) -> String {
 }
 
 async fn unsettled(store: &EmbeddedStore) -> Vec<u64> {
-    let list = store.unsettled(100).await.unwrap();
+    let list = store.unsettled(HostId::ALL, 100).await.unwrap();
     assert_eq!(store.unsettled_count(), list.len());
     list.iter().map(|change| u64::from(change.forwarded.stan.0)).collect()
 }

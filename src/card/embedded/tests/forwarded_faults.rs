@@ -13,7 +13,13 @@ fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
 }
 
 async fn stans(store: &EmbeddedStore) -> Vec<u32> {
-    store.unsettled(100).await.unwrap().iter().map(|change| change.forwarded.stan.0).collect()
+    store
+        .unsettled(HostId::ALL, 100)
+        .await
+        .unwrap()
+        .iter()
+        .map(|change| change.forwarded.stan.0)
+        .collect()
 }
 
 fn is_unknown(seen: Option<&Seen<()>>) -> bool {
@@ -34,7 +40,7 @@ async fn an_acknowledged_intent_is_there_after_a_crash_and_an_outcome_that_was_n
     assert_eq!(failed.unwrap_err().error, StoreError::Poisoned);
     // Until the restart nobody knows what is on disk: not answered, not reversed.
     assert!(matches!(store.transaction(key(2)).await.unwrap(), Some(Seen::InProgress)));
-    assert_eq!(store.unsettled(9).await.unwrap_err(), StoreError::Poisoned);
+    assert_eq!(store.unsettled(HostId::ALL, 9).await.unwrap_err(), StoreError::Poisoned);
     assert_eq!(store.list_unsettled(9).len(), 0);
     assert_eq!(store.settle(key(2), reversed(2)).await, Err(StoreError::Poisoned));
     let note = Note { at: WallMillis(TODAY), text: "x".into() };
@@ -152,7 +158,7 @@ async fn a_full_queue_sheds_intents_and_never_an_outcome() {
         let _ = commit.await.unwrap();
     }
     let _ = waits.await.unwrap();
-    let list = store.unsettled(9).await.unwrap();
+    let list = store.unsettled(HostId::ALL, 9).await.unwrap();
     assert_eq!(list.iter().map(|change| change.entry.key).collect::<Vec<_>>(), [key(most + 2)]);
 }
 

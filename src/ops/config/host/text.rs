@@ -117,9 +117,11 @@ pub(super) fn read_codes<'de, D: Deserializer<'de>>(
     impl<'de> Deserialize<'de> for Label {
         fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
             let label = String::deserialize(from)?;
-            let reason = Reason::ALL.iter().find(|reason| reason.label() == label);
+            // An answer of a host is never "not sent".
+            let mut known = Reason::ALL.iter().filter(|reason| **reason != Reason::NotSent);
+            let reason = known.clone().find(|reason| reason.label() == label);
             reason.copied().map(Self).ok_or_else(|| {
-                let known: Vec<_> = Reason::ALL.iter().map(|reason| reason.label()).collect();
+                let known: Vec<_> = known.by_ref().map(|reason| reason.label()).collect();
                 D::Error::custom(format!("no reason {label:?}: one of {}", known.join(", ")))
             })
         }
