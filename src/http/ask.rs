@@ -10,7 +10,9 @@ use crate::domain::outcome::Reason;
 use crate::domain::owner::Owner;
 use crate::domain::pan::Account12;
 use crate::domain::pin::{NewPin, PresentedPin, ZonePin};
-use crate::domain::request::{CardName, Channel, Operation, PinRequest, Tag, Trace, TransactionKey};
+use crate::domain::request::{
+    CardName, Channel, Operation, PinRequest, Tag, Trace, TransactionKey,
+};
 use crate::http::client::Client;
 use crate::http::door::{Asked, Door, PinInput, Refusal, Wanted};
 use crate::http::field::{Fault, Problem};

@@ -160,9 +160,7 @@ const fn declined(reason: Reason) -> Error {
         | Reason::CardStolen
         | Reason::AccountStatus
         | Reason::AccountType
-        | Reason::PinSuppressed => {
-            Error(422, "CARD_STATUS", "The card's status does not allow it")
-        }
+        | Reason::PinSuppressed => Error(422, "CARD_STATUS", "The card's status does not allow it"),
         Reason::ChannelNotAllowed
         | Reason::FormatError
         | Reason::NoPinInBlock
@@ -175,7 +173,9 @@ const fn declined(reason: Reason) -> Error {
         Reason::Duplicate | Reason::OriginalNotFound => {
             Error(422, "VALIDATION_ERROR", "Idempotency-Key was used with another request")
         }
-        Reason::NotRecoverable => Error(409, "PIN_NOT_RECOVERABLE", "The card's PIN cannot be shown"),
+        Reason::NotRecoverable => {
+            Error(409, "PIN_NOT_RECOVERABLE", "The card's PIN cannot be shown")
+        }
         Reason::InProgress => Error(409, "IN_PROGRESS", "The same request is in progress"),
         Reason::MacWrong => Error(401, "UNAUTHORIZED", "Signature is missing or wrong"),
         Reason::KeyOutOfStep | Reason::SystemError => {

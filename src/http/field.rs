@@ -394,16 +394,18 @@ mod tests {
 
     #[track_caller]
     fn check(body: &str, want: Result<&[(&str, Fault)], Unreadable>) {
-        let got = Values::of_json(TABLE, body.as_bytes()).map(|values| {
-            values.problems().iter().map(|p| (p.field, p.fault)).collect::<Vec<_>>()
-        });
+        let got = Values::of_json(TABLE, body.as_bytes())
+            .map(|values| values.problems().iter().map(|p| (p.field, p.fault)).collect::<Vec<_>>());
         assert_eq!(got.as_deref().map_err(|e| *e), want, "{body}");
     }
 
     #[test]
     fn bodies() {
         check(r#"{"pin":"1234"}"#, Ok(&[]));
-        check(r#" {"p":"1234","channel":"A","offset":0,"active":true,"more":{"pin":[1]}} "#, Ok(&[]));
+        check(
+            r#" {"p":"1234","channel":"A","offset":0,"active":true,"more":{"pin":[1]}} "#,
+            Ok(&[]),
+        );
         check(r#"{"pin":"1234","offset":null}"#, Ok(&[]));
         check("{}", Ok(&[("pin", Fault::Missing)]));
         check(r#"{"pin":null}"#, Ok(&[("pin", Fault::Missing)]));
@@ -425,7 +427,9 @@ mod tests {
         for empty in ["", "  \n"] {
             check(empty, Err(Unreadable::Empty));
         }
-        for no_object in ["null", "[]", "\"a\"", "{", "{}{}", r#"{"pin":"12"#, "{'pin':1}", "\u{feff}{}"] {
+        for no_object in
+            ["null", "[]", "\"a\"", "{", "{}{}", r#"{"pin":"12"#, "{'pin':1}", "\u{feff}{}"]
+        {
             check(no_object, Err(Unreadable::NotAnObject));
         }
     }
@@ -450,16 +454,14 @@ mod tests {
             ("1", Some(Fault::Type)),
             ("", Some(Fault::Type)),
         ] {
-            let values =
-                Values::of_texts(TABLE, [("pin", "1234"), ("active", text)].into_iter());
+            let values = Values::of_texts(TABLE, [("pin", "1234"), ("active", text)].into_iter());
             let got = values.problems().first().map(|p| p.fault);
             assert_eq!(got, want, "{text:?}");
             assert_eq!(values.boolean("active"), text.parse().ok());
         }
         let numbers = [("1", None), ("+1", Some(Fault::Type)), ("", Some(Fault::Type))];
         for (text, want) in numbers {
-            let values =
-                Values::of_texts(TABLE, [("pin", "1234"), ("offset", text)].into_iter());
+            let values = Values::of_texts(TABLE, [("pin", "1234"), ("offset", text)].into_iter());
             assert_eq!(values.problems().first().map(|p| p.fault), want, "{text:?}");
         }
     }

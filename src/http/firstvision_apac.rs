@@ -151,7 +151,9 @@ impl Shapes for Apac {
             Refusal::Unreadable => {
                 gateway(400, "240007", "Message not readable").reply(about, Vec::new())
             }
-            Refusal::Method => gateway(405, "240501", "Method not allowed").reply(about, Vec::new()),
+            Refusal::Method => {
+                gateway(405, "240501", "Method not allowed").reply(about, Vec::new())
+            }
             Refusal::Slow => {
                 gateway(408, "240005", "Payload did not come in time").reply(about, Vec::new())
             }
@@ -234,7 +236,9 @@ const fn declined(reason: Reason) -> Error {
         Reason::NewPinUnacceptable => bad("340001: REQUESTED PIN BLOCK NOT VALID"),
         Reason::TooManyChanges => bad("340001: TOO MANY PIN CHANGES TODAY"),
         Reason::FormatError => bad("340001: REQUEST NOT VALID"),
-        Reason::NoRoute | Reason::NotRecoverable | Reason::NotSupported => bad("340001: NOT SUPPORTED FOR THIS CARD"),
+        Reason::NoRoute | Reason::NotRecoverable | Reason::NotSupported => {
+            bad("340001: NOT SUPPORTED FOR THIS CARD")
+        }
         Reason::HostDeclined => bad("340001: DECLINED BY THE ISSUER"),
         Reason::MacWrong => gateway(401, "240101", "Unauthorized"),
         Reason::InProgress => gateway(409, "340001", "The same request is in progress"),

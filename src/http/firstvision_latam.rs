@@ -164,7 +164,9 @@ const fn declined(reason: Reason) -> Error {
         Reason::PinSuppressed => Error(422, "VPL5SCP29S", "PIN suppression is on"),
         Reason::CardExpired => Error(422, "VPL5SCP30S", "Card has expired"),
         Reason::NoRoute => Error(422, "VPL5SCP34S", "Logo not found"),
-        Reason::NotRecoverable | Reason::NotSupported => Error(422, "VPL5SCP35S", "Product type does not allow it"),
+        Reason::NotRecoverable | Reason::NotSupported => {
+            Error(422, "VPL5SCP35S", "Product type does not allow it")
+        }
         // A number and a token of nobody, and those of somebody else, have one answer.
         Reason::CardUnknown => Error(404, "VPL5SCP42S", "Card not found"),
         Reason::FormatError => Error(422, "422", "Request is not valid"),
@@ -174,7 +176,9 @@ const fn declined(reason: Reason) -> Error {
         Reason::MacWrong => Error(401, "401", "Signature is missing or wrong"),
         Reason::InProgress => Error(409, "409", "The same request is in progress"),
         Reason::KeyOutOfStep | Reason::SystemError => Error(500, "500", "Internal error"),
-        Reason::HsmUnavailable | Reason::NotSent | Reason::Unavailable => Error(503, "503", "Service unavailable"),
+        Reason::HsmUnavailable | Reason::NotSent | Reason::Unavailable => {
+            Error(503, "503", "Service unavailable")
+        }
         Reason::OutcomeUnknown => Error(504, "504", "Outcome unknown"),
     }
 }
@@ -195,9 +199,7 @@ fn invalid(problem: Problem) -> Error {
         ("currPinBlock", _) => Error(422, "VPL5SCP09S", "Current PIN block is not valid"),
         ("reqdPinBlock", _) => Error(422, "VPL5SCP10S", "Requested PIN block is not valid"),
         ("pinOffset", _) => Error(422, "VPL5SCP11S", "PIN offset is not valid"),
-        ("channel", Fault::Missing | Fault::Blank) => {
-            Error(422, "VPL5SCP13S", "Channel is blank")
-        }
+        ("channel", Fault::Missing | Fault::Blank) => Error(422, "VPL5SCP13S", "Channel is blank"),
         ("channel", _) => Error(422, "VPL5SCP12S", "Channel is not valid"),
         ("keyAssociationNumber", Fault::Missing | Fault::Blank) => {
             Error(422, "VPL5SCP14S", "Key association is blank")

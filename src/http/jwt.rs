@@ -126,7 +126,8 @@ mod tests {
                 Self::Es(key) => key.sign(&random, signed.as_bytes()).unwrap().as_ref().to_vec(),
                 Self::Rs(key) => {
                     let mut signature = vec![0; key.public_modulus_len()];
-                    key.sign(&RSA_PKCS1_SHA256, &random, signed.as_bytes(), &mut signature).unwrap();
+                    key.sign(&RSA_PKCS1_SHA256, &random, signed.as_bytes(), &mut signature)
+                        .unwrap();
                     signature
                 }
             };
@@ -149,7 +150,10 @@ mod tests {
                 (r#"{"sub":"bank","aud":"pinion","exp":1799999980}"#, Some("bank")),
                 (r#"{"sub":"bank","aud":"pinion","exp":1799999970}"#, None),
                 (r#"{"sub":"bank","aud":"pinion","exp":1800000060,"nbf":1800000031}"#, None),
-                (r#"{"sub":"bank","aud":"pinion","exp":1800000060,"nbf":1800000030}"#, Some("bank")),
+                (
+                    r#"{"sub":"bank","aud":"pinion","exp":1800000060,"nbf":1800000030}"#,
+                    Some("bank"),
+                ),
                 (r#"{"sub":"bank","aud":"other","exp":1800000060}"#, None),
                 (r#"{"sub":"bank","exp":1800000060}"#, None),
                 (r#"{"aud":"pinion","exp":1800000060}"#, None),

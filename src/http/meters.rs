@@ -67,8 +67,8 @@ impl Meters {
             Some(Asked::Reveal) => (3, "reveal"),
         };
         let route = finished.route.map_or("none", Route::label);
-        let place = place * ROUTES
-            + finished.route.map_or(0, |r| 1 + usize::from(r == Route::Postilion));
+        let place =
+            place * ROUTES + finished.route.map_or(0, |r| 1 + usize::from(r == Route::Postilion));
         let end = STATUSES.iter().position(|status| *status == finished.status);
         let end = end.unwrap_or(STATUSES.len() - 1);
         if let Some(requests) = self.requests.get(place * STATUSES.len() + end) {

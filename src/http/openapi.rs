@@ -169,10 +169,8 @@ fn responses(door: Door, endpoint: &Endpoint) -> Value {
     for (status, examples) in by_status {
         let shapes = examples.iter().map(|(_, body)| infer(body));
         let schema = shapes.reduce(either).unwrap_or_default();
-        let examples: Map<_, _> = examples
-            .into_iter()
-            .map(|(name, body)| (name, json!({ "value": body })))
-            .collect();
+        let examples: Map<_, _> =
+            examples.into_iter().map(|(name, body)| (name, json!({ "value": body }))).collect();
         let mut response = json!({
             "description": description(status),
             "content": { "application/json": { "schema": schema, "examples": examples } },

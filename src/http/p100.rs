@@ -19,7 +19,11 @@ const UUID: Shape = Shape::Text { min: 1, max: 36, of: Chars::Any };
 const BODY: &[Field] = &[
     Field::required("externalUserId", UUID, "The card's owner, by the partner's id."),
     Field::required("cardId", UUID, "The card."),
-    Field::required("pin", Shape::Text { min: 4, max: 4, of: Chars::Digits }, "New PIN, four digits."),
+    Field::required(
+        "pin",
+        Shape::Text { min: 4, max: 4, of: Chars::Digits },
+        "New PIN, four digits.",
+    ),
 ];
 
 const ENDPOINTS: &[Endpoint] = &[Endpoint {

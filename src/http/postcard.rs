@@ -30,13 +30,25 @@ const fn digits(min: usize, max: usize) -> Shape {
 }
 
 const BODY: &[Field] = &[
-    Field::required("pin", RSA, "New PIN: hex of its RSA ciphertext. The plaintext is the hex of the ASCII digits."),
-    Field::required("userId", Shape::Text { min: 3, max: 20, of: Chars::Any }, "Who asks; kept in the audit."),
+    Field::required(
+        "pin",
+        RSA,
+        "New PIN: hex of its RSA ciphertext. The plaintext is the hex of the ASCII digits.",
+    ),
+    Field::required(
+        "userId",
+        Shape::Text { min: 3, max: 20, of: Chars::Any },
+        "Who asks; kept in the audit.",
+    ),
     Field::required("pan", digits(16, 19), "Card number."),
     Field::required("seqNr", digits(3, 3), "Card sequence number."),
     Field::required("expiryDate", digits(4, 4), "Expiry, YYMM."),
     Field::required("accountType", digits(2, 2), "Account type."),
-    Field::optional("oldPin", RSA, "Current PIN, as the new one. Required with isActiveActive=true; without it the PIN is set, for which a right is needed."),
+    Field::optional(
+        "oldPin",
+        RSA,
+        "Current PIN, as the new one. Required with isActiveActive=true; without it the PIN is set, for which a right is needed.",
+    ),
     Field::optional("cvv2", digits(3, 3), "Not used by the switch."),
     Field::optional("rid", digits(1, 11), "Receiving institution towards Postilion."),
 ];
@@ -66,7 +78,8 @@ impl Shapes for Postcard {
         let problem = |field, fault| Refusal::from(Problem { field, fault });
         let text = |name| body.text(name).unwrap_or_default();
         let pin = |name: &'static str| {
-            let read = |text: &str| hex::decode(text).map(|bytes| PinInput::Rsa(Zeroizing::new(bytes)));
+            let read =
+                |text: &str| hex::decode(text).map(|bytes| PinInput::Rsa(Zeroizing::new(bytes)));
             let read = body.text(name).map(read).transpose();
             read.map_err(|_| problem(name, Fault::Length))
         };

@@ -148,10 +148,7 @@ impl fmt::Debug for Tls {
     }
 }
 
-fn server_config(
-    files: &TlsFiles,
-    protocols: &[&[u8]],
-) -> Result<ServerConfig, TlsError> {
+fn server_config(files: &TlsFiles, protocols: &[&[u8]]) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let chain = certificates(&files.certificate)?;
     let key = private_key(&files.key)?;
