@@ -155,7 +155,7 @@ fn pin_change(times: u64) {
     for _ in 0..times {
         let new = hsm.to_lmk(black_box(&new), &account).now_or_never().unwrap().unwrap();
         let change = Change {
-            current: &current,
+            current: &current.into(),
             new: &new,
             account: &account,
             method: &method,

@@ -69,7 +69,7 @@ fn pin(criterion: &mut Criterion) {
     criterion.bench_function("PVV change: to_lmk and verify_and_derive", |b| {
         b.iter(|| {
             let change = Change {
-                current: &current,
+                current: &current.into(),
                 new: &ready(hsm.to_lmk(black_box(&new), &account)),
                 account: &account,
                 method: &method,
@@ -81,7 +81,7 @@ fn pin(criterion: &mut Criterion) {
     });
     criterion.bench_function("to_lmk", |b| b.iter(|| ready(hsm.to_lmk(black_box(&new), &account))));
     criterion.bench_function("verify", |b| {
-        b.iter(|| ready(hsm.verify(black_box(&current), &account, &method, &reference)));
+        b.iter(|| ready(hsm.verify(black_box(&current.into()), &account, &method, &reference)));
     });
     criterion.bench_function("translate format 0 to 0", |b| {
         b.iter(|| {

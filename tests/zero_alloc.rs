@@ -182,7 +182,7 @@ impl World {
         let pin = self.zone_pin(FIRST, pan);
         let new = self.hsm.to_lmk(&pin, &account).now_or_never().unwrap().unwrap();
         let method = &self.product.method;
-        let made = self.hsm.derive(&new, &account, method, &self.product.rules);
+        let made = self.hsm.derive(&new, &account, method, &self.product.rules, &Reference::None);
         made.now_or_never().unwrap().unwrap()
     }
 
@@ -267,7 +267,7 @@ fn the_pieces_of_the_path_allocate_nothing() {
     check("the PIN work of a change", || {
         let new = hsm.to_lmk(&new, &account).now_or_never().unwrap().unwrap();
         let change = Change {
-            current: &current,
+            current: &current.into(),
             new: &new,
             account: &account,
             method: &world.product.method,

@@ -48,9 +48,8 @@ impl CardRecord {
     pub fn belongs_to(&self, owner: &Owner) -> bool {
         let none = Identities::default();
         let identities = self.identities.as_deref().unwrap_or(&none);
-        let agrees = |named: &Option<Box<str>>, has: &Option<Box<str>>| {
-            named.is_none() || named == has
-        };
+        let agrees =
+            |named: &Option<Box<str>>, has: &Option<Box<str>>| named.is_none() || named == has;
         agrees(&owner.external_user_id, &identities.external_user_id)
             && agrees(&owner.account_id, &identities.account_id)
             && agrees(&owner.person_id, &identities.person_id)

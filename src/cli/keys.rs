@@ -4,23 +4,22 @@
 //! command line (other users of the machine see it there) or on the screen; what is shown is check values. Where next:
 //! `hsm::keyfile` for the file, `hsm::exchange` for components and wrapped keys.
 
-use std::io::{BufRead, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::hsm::exchange::{ExchangeError, combine, unwrap};
 use crate::hsm::key::{
-    Algorithm, CheckValue, ClearKey, KEY_BYTES_MAX, KeyError, KeyType, TestKeys, check_value,
-    set_odd_parity,
+    Algorithm, CheckValue, ClearKey, KeyError, KeyType, TestKeys, check_value, rsa, set_odd_parity,
 };
 use crate::hsm::keyfile::{KeyFile, KeyFileError};
 use crate::hsm::lmk::{LMK_BYTES, Lmk};
 
-/// Longest line or file that carries a component: hex in groups with white space.
-const INPUT_BYTES_MAX: usize = 512;
+mod input;
+
+use input::{prompt, read_file, read_pem};
 
 /// Arguments of `pinion keys`.
 #[derive(Debug, Args)]
@@ -29,6 +28,8 @@ const INPUT_BYTES_MAX: usize = 512;
     pinion keys generate pvk.visa --type PVK\n  \
     pinion keys import zmk.partner --type ZMK --components 3\n  \
     pinion keys import zpk.atm --type ZPK --under zmk.partner --wrapped zpk.hex --kcv 56562A\n  \
+    pinion keys generate rsa.partner --type RSA --bits 3072\n  \
+    pinion keys public rsa.partner\n  \
     pinion keys list --json")]
 pub(super) struct Keys {
     /// The sealed key file.
@@ -57,13 +58,19 @@ enum Command {
     Init(Parts),
     /// Make a random key.
     #[command(after_help = "Example: pinion keys generate zpk.atm --type ZPK")]
-    Generate(New),
-    /// Take in a key from components, or one wrapped under a ZMK.
+    Generate(Generate),
+    /// Take in a key from components, one wrapped under a ZMK, or an RSA key pair.
     #[command(after_help = "Example: pinion keys import zpk.atm --type ZPK --components 2")]
     Import(Import),
     /// List the keys with their check values.
     #[command(after_help = "Example: pinion keys list --json")]
     List,
+    /// Print the public half of an RSA key pair as PEM: for those who send PINs encrypted under it.
+    #[command(after_help = "Example: pinion keys public rsa.partner > rsa.partner.pem")]
+    Public {
+        /// Name of the key pair.
+        name: String,
+    },
     /// Open every key and check it as `serve` would.
     #[command(after_help = "Example: pinion keys check --keys keys.toml --lmk lmk.key")]
     Check,
@@ -87,12 +94,21 @@ struct New {
     /// ZMK, ZPK, ZAK, PVK, BDK, RSA, SIGNATURE, PAN-HASH, PAN-SEAL or AUDIT.
     #[arg(long = "type", value_name = "TYPE")]
     key_type: KeyType,
-    /// TDES, AES or HMAC; the type's usual one if not given.
+    /// TDES, AES, HMAC or RSA; the type's usual one if not given.
     #[arg(long)]
     algorithm: Option<Algorithm>,
     /// Put it in the place of the key of that name.
     #[arg(long)]
     replace: bool,
+}
+
+#[derive(Debug, Args)]
+struct Generate {
+    #[command(flatten)]
+    new: New,
+    /// Length of an RSA key: 2048, 3072 or 4096.
+    #[arg(long)]
+    bits: Option<usize>,
 }
 
 #[derive(Debug, Args)]
@@ -108,6 +124,9 @@ struct Import {
     /// A file with the wrapped key in hex, ECB (`-`: standard input).
     #[arg(long, value_name = "FILE", requires = "under")]
     wrapped: Option<PathBuf>,
+    /// A file with an RSA key pair: PKCS #8, unencrypted, PEM. Remove it afterwards.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "components", "under"])]
+    pem: Option<PathBuf>,
     /// The sender's check value, six hex digits.
     #[arg(long, value_name = "HEX", requires = "under")]
     kcv: Option<String>,
@@ -160,6 +179,7 @@ impl Keys {
             Command::Generate(new) => self.generate(new),
             Command::Import(import) => self.import(import),
             Command::List => self.list(),
+            Command::Public { name } => self.public(name),
             Command::Check => self.check(),
         }
     }
@@ -218,9 +238,17 @@ impl Keys {
         Ok(())
     }
 
-    fn generate(&self, new: &New) -> Result<(), KeysError> {
+    fn generate(&self, generate: &Generate) -> Result<(), KeysError> {
+        let new = &generate.new;
         let algorithm = new.algorithm.unwrap_or_else(|| usual(new.key_type));
-        let key = ClearKey::generate(&new.name, new.key_type, algorithm)?;
+        let key = match (algorithm, generate.bits) {
+            (Algorithm::Rsa, Some(bits)) if !rsa::BITS_MADE.contains(&bits) => {
+                return Err(KeysError::Usage("--bits takes 2048, 3072 or 4096".into()));
+            }
+            (Algorithm::Rsa, Some(bits)) => ClearKey::generate_rsa(&new.name, new.key_type, bits)?,
+            (_, Some(_)) => return Err(KeysError::Usage("--bits goes with RSA only".into())),
+            (_, None) => ClearKey::generate(&new.name, new.key_type, algorithm)?,
+        };
         self.keep(key, new.replace)
     }
 
@@ -239,9 +267,18 @@ impl Keys {
             return self.keep(key, new.replace);
         }
         let algorithm = new.algorithm.unwrap_or_else(|| usual(new.key_type));
-        let mut bytes = self
-            .components(&import.parts, algorithm)?
-            .ok_or_else(|| KeysError::Usage("give --component, --components or --under".into()))?;
+        if let Some(path) = &import.pem {
+            let (name, key_type, test_keys) = (&*new.name, new.key_type, self.test_keys());
+            let bytes = read_pem(path)?;
+            let key = ClearKey::new(name, key_type, Algorithm::Rsa, bytes, test_keys)?;
+            return self.keep(key, new.replace);
+        }
+        if algorithm == Algorithm::Rsa {
+            return Err(KeysError::Usage("give the key pair as --pem".into()));
+        }
+        let mut bytes = self.components(&import.parts, algorithm)?.ok_or_else(|| {
+            KeysError::Usage("give --component, --components, --under or --pem".into())
+        })?;
         if algorithm == Algorithm::Tdes {
             // Two components of odd parity make even parity; the key is the same either way.
             set_odd_parity(&mut bytes);
@@ -280,9 +317,29 @@ impl Keys {
                 key.name(),
                 key.key_type().name(),
                 key.algorithm().name(),
-                key.expose_bytes().len() * 8,
+                key.bits(),
                 hex::encode_upper(key.check_value())
             ));
+        }
+        Ok(())
+    }
+
+    fn public(&self, name: &str) -> Result<(), KeysError> {
+        let (_, file) = self.open(TestKeys::Allowed)?;
+        let key = file.get(name)?;
+        if key.algorithm() != Algorithm::Rsa {
+            return Err(KeysError::Usage(format!(
+                "key {name} has no public half: it is no RSA key"
+            )));
+        }
+        let source = |source| KeyError::Rsa { name: name.into(), source };
+        let pem = rsa::public_pem(key.expose_bytes()).map_err(source)?;
+        if self.json {
+            let mut shown = describe(key);
+            shown["public"] = pem.into();
+            print(&shown.to_string());
+        } else {
+            print(pem.trim_end());
         }
         Ok(())
     }
@@ -339,7 +396,7 @@ fn describe(key: &ClearKey) -> Value {
         "name": key.name(),
         "type": key.key_type().name(),
         "algorithm": key.algorithm().name(),
-        "bits": key.expose_bytes().len() * 8,
+        "bits": key.bits(),
         "kcv": hex::encode_upper(key.check_value()),
     })
 }
@@ -349,80 +406,6 @@ fn parse_check_value(text: &str) -> Result<CheckValue, KeysError> {
     hex::decode_to_slice(text, &mut value)
         .map_err(|_| KeysError::Usage("--kcv takes six hex digits".into()))?;
     Ok(value)
-}
-
-/// Hex of a file, or of one line of standard input for `-`. White space does not count.
-fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeysError> {
-    if path == Path::new("-") {
-        return prompt(1, 1);
-    }
-    let io = |source| KeyFileError::Io { path: path.into(), doing: "read", source };
-    let mut text = Zeroizing::new(Vec::with_capacity(INPUT_BYTES_MAX + 1));
-    let file = std::fs::File::open(path).map_err(io)?;
-    file.take(INPUT_BYTES_MAX as u64 + 1).read_to_end(&mut text).map_err(io)?;
-    parse_hex(&text).map_err(|why| KeysError::Input(format!("{}: {why}", path.display())))
-}
-
-/// Asks on standard error, reads a line of standard input, and keeps a terminal from showing it.
-fn prompt(number: usize, count: usize) -> Result<Zeroizing<Vec<u8>>, KeysError> {
-    let input = std::io::stdin();
-    let failed = |e: std::io::Error| KeysError::Input(format!("standard input: {e}"));
-    let silent = input.is_terminal().then(|| Silence::start(&input));
-    if silent.is_some() {
-        let _ = write!(std::io::stderr(), "component {number} of {count}: ");
-    }
-    let mut line = Zeroizing::new(Vec::with_capacity(INPUT_BYTES_MAX + 1));
-    let limit = INPUT_BYTES_MAX as u64 + 1;
-    input.lock().take(limit).read_until(b'\n', &mut line).map_err(failed)?;
-    if silent.is_some() {
-        let _ = writeln!(std::io::stderr());
-    }
-    parse_hex(&line).map_err(|why| KeysError::Input(format!("component {number}: {why}")))
-}
-
-fn parse_hex(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
-    let mut digits = Zeroizing::new(Vec::with_capacity(INPUT_BYTES_MAX));
-    digits.extend(text.iter().filter(|b| !b.is_ascii_whitespace()).take(INPUT_BYTES_MAX));
-    let mut bytes = Zeroizing::new(vec![0; digits.len() / 2]);
-    if bytes.is_empty() || bytes.len() > KEY_BYTES_MAX {
-        return Err(format!("{} hex digits; a key has 32, 48 or 64", digits.len()));
-    }
-    if let Err(error) = hex::decode_to_slice(&digits[..], &mut bytes) {
-        bytes.zeroize();
-        // The error of the crate shows the character; a wrong one is still part of a key.
-        return Err(match error {
-            hex::FromHexError::InvalidHexCharacter { index, .. } => {
-                format!("character {} is no hex digit", index + 1)
-            }
-            _ => format!("{} hex digits; a key has 32, 48 or 64", digits.len()),
-        });
-    }
-    Ok(bytes)
-}
-
-/// A terminal that does not show what is typed, until dropped.
-struct Silence(Option<(std::io::Stdin, rustix::termios::Termios)>);
-
-impl Silence {
-    fn start(input: &std::io::Stdin) -> Self {
-        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-        let Ok(before) = tcgetattr(input) else { return Self(None) };
-        let mut silent = before.clone();
-        silent.local_modes.remove(LocalModes::ECHO);
-        match tcsetattr(input, OptionalActions::Flush, &silent) {
-            Ok(()) => Self(Some((std::io::stdin(), before))),
-            Err(_) => Self(None),
-        }
-    }
-}
-
-impl Drop for Silence {
-    fn drop(&mut self) {
-        if let Some((input, before)) = &self.0 {
-            let now = rustix::termios::OptionalActions::Now;
-            let _ = rustix::termios::tcsetattr(input, now, before);
-        }
-    }
 }
 
 #[expect(clippy::print_stdout, reason = "the command's data; check values, never a key")]

@@ -21,7 +21,8 @@ impl Memo {
     pub fn new(text: &str) -> Option<Self> {
         let printable = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '.' };
         // Cut last: the head of a number that the end cuts off is still masked.
-        let mut text: Vec<u8> = text.chars().map(printable).filter_map(|c| u8::try_from(c).ok()).collect();
+        let mut text: Vec<u8> =
+            text.chars().map(printable).filter_map(|c| u8::try_from(c).ok()).collect();
         //= spec/pin-change.md#11.11
         //# Digits of a memo that may be an account number MUST be masked before it goes to the audit.
         mask_accounts(&mut text);

@@ -1,8 +1,8 @@
 //! [`Owner`]: what a card's record must agree with before anything is done for a request.
 //!
 //! A client names a card and who it belongs to, and may be limited to organizations or numbers of its own. A record
-//! that disagrees is a card unknown: who asks learns nothing of other people's cards. **Never here:** the record (`card`),
-//! who a client is (`http`).
+//! that disagrees is a card unknown: who asks learns nothing of other people's cards. **Never here:** the record
+//! (`card`), who a client is (`http`).
 
 use std::fmt;
 use std::sync::Arc;
@@ -57,8 +57,8 @@ impl Owner {
     #[must_use]
     pub fn allows_pan(&self, pan: &Pan) -> bool {
         let bins = self.limits.as_ref().and_then(|limits| limits.bins.as_ref());
-        let begins = |bin: &Box<str>| pan.expose_digits().starts_with(bin.as_bytes());
-        bins.is_none_or(|bins| bins.iter().any(begins))
+        let digits = pan.expose_digits();
+        bins.is_none_or(|bins| bins.iter().any(|bin| digits.starts_with(bin.as_bytes())))
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A PIN outside `hsm` is always one of two things: a block under a zone key ([`ZonePin`]) or a block under the local
 //! master key ([`LmkPin`]). Only the HSM's translation leads from one to the other. A [`Reference`] is what the card
-//! record keeps. The one clear PIN is a [`RevealedPin`], on its way to who may see it. **Never here:** a key, arithmetic
-//! on a PIN.
+//! record keeps. The one clear PIN is a [`RevealedPin`], on its way to who may see it. **Never here:** a key,
+//! arithmetic on a PIN.
 
 use std::fmt;
 
@@ -115,6 +115,30 @@ pub enum NewPin {
     Lmk(LmkPin),
     /// As it came, under a zone key.
     Zone(ZonePin),
+}
+
+impl From<LmkPin> for PresentedPin {
+    fn from(pin: LmkPin) -> Self {
+        Self::Lmk(pin)
+    }
+}
+
+impl From<ZonePin> for PresentedPin {
+    fn from(pin: ZonePin) -> Self {
+        Self::Zone(pin)
+    }
+}
+
+impl From<LmkPin> for NewPin {
+    fn from(pin: LmkPin) -> Self {
+        Self::Lmk(pin)
+    }
+}
+
+impl From<ZonePin> for NewPin {
+    fn from(pin: ZonePin) -> Self {
+        Self::Zone(pin)
+    }
 }
 
 /// A clear PIN that is to be shown to its owner: ASCII digits, wiped on drop, masked in `Debug`.

@@ -50,6 +50,7 @@ pub trait Hsm: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`HsmError::TranslationForbidden`] for a format that is not bound to the account, as [`Hsm::translate`].
+    #[expect(clippy::wrong_self_convention, reason = "the counterpart of to_lmk")]
     fn from_lmk(
         &self,
         pin: &LmkPin,

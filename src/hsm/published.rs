@@ -54,7 +54,7 @@ const PUBLISHED: &[&str] = &[
 
 /// SHA-256 of the public halves of published RSA keys, in hex: `tests/vectors/rsa.json`.
 const PUBLISHED_RSA: &[&str] =
-    &["BE9EB201E12471EFDB4BE62827A83EAF685BDBB5B1BB3A367923A6C2657088BD"];
+    &["B9917DEE7211F5DE09742CB95564F309DF7A9673E6E9B7F64751AF2EB0D6B7A0"];
 
 /// Whether a public RSA key with this SHA-256 is half of a published pair.
 #[must_use]

@@ -97,12 +97,12 @@ where
         }
     })
     .await;
-    drop(io);
-    finish(&link, &mut wire, &mut work).await;
     if let Closed::Because(why) = closed {
         link.meters.rejected(why);
         tracing::info!(link = %link.name, why = why.label(), "connection closed");
     }
+    drop(io);
+    finish(&link, &mut wire, &mut work).await;
 }
 
 /// Nobody is left to hear it, but what was begun is finished: a change that is on its way to a host would be reversed

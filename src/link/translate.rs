@@ -8,7 +8,7 @@ use crate::domain::exchange::WrappedKey;
 use crate::domain::forward::Details;
 use crate::domain::outcome::Reason;
 use crate::domain::pan::{Pan, PanError};
-use crate::domain::pin::{NewPin, PresentedPin, ZonePin};
+use crate::domain::pin::ZonePin;
 use crate::domain::request::{CardName, Operation, PinRequest, Tag, Text, Trace};
 use crate::iso8583::{Message, TEXT_BYTES_MAX};
 use crate::link::identify::{Moment, key};
@@ -109,12 +109,12 @@ fn request(settings: &Settings, message: &Message<'_>, arrived: Now) -> Result<P
     let operation = operation(map, message)?;
     let current = match operation {
         Operation::Change | Operation::Verify => {
-            Some(PresentedPin::Zone(block(settings, message, map.current_pin)?))
+            Some(block(settings, message, map.current_pin)?.into())
         }
         Operation::Reveal | Operation::Reverse | Operation::Set | Operation::Unblock => None,
     };
     let new = match operation {
-        Operation::Change => Some(NewPin::Zone(block(settings, message, map.new_pin)?)),
+        Operation::Change => Some(block(settings, message, map.new_pin)?.into()),
         Operation::Reveal
         | Operation::Reverse
         | Operation::Set

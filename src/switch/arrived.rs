@@ -51,7 +51,11 @@ impl<P: Parts> Switch<P> {
     /// # Errors
     /// [`Reason::NewPinUnacceptable`] for clear digits that are no PIN, [`Reason::NoPinInBlock`] for whatever is wrong
     /// with an RSA ciphertext, and what is our fault.
-    pub async fn take_pin(&self, account: &Account12, pin: ArrivedPin<'_>) -> Result<LmkPin, Reason> {
+    pub async fn take_pin(
+        &self,
+        account: &Account12,
+        pin: ArrivedPin<'_>,
+    ) -> Result<LmkPin, Reason> {
         let hsm = &self.world.hsm;
         let taken = match pin {
             ArrivedPin::Clear(digits) => hsm.encrypt_pin(digits, account).await,
@@ -117,7 +121,8 @@ impl<P: Parts> Switch<P> {
         }
         let Reference::Lmk(pin) = &card.reference else { return gone() };
         let text = format!("PIN shown again: {}", request.key.text());
-        self.world.store.note(Note { at: wall, text: text.into() }).await.map_err(refused)?;
+        let note = Note { at: wall, text: text.into() };
+        let _receipt = self.world.store.note(note).await.map_err(refused)?;
         self.show(pin, &named.pan.account12()).await.map(Some)
     }
 }

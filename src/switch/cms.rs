@@ -127,9 +127,10 @@ impl<P: Parts> Switch<P> {
             rules: &product.rules,
         };
         match self.world.hsm.verify_and_derive(&change).await.map_err(hsm_refused)? {
-            ChangeVerdict::Right(reference) => {
-                Ok(Judgement { show: generated(wanted, new), ..changed(card, reference, request, wall) })
-            }
+            ChangeVerdict::Right(reference) => Ok(Judgement {
+                show: generated(wanted, new),
+                ..changed(card, reference, request, wall)
+            }),
             //= spec/pin-change.md#5.5
             //# Whether the rules refuse the new PIN MUST be told only to a sender whose current PIN
             //# was right.

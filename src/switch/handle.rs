@@ -179,7 +179,8 @@ impl<P: Parts> Switch<P> {
         let route = route.ok_or(Reason::NoRoute)?;
 
         let (named, shown) = (named.as_ref(), &mut answer.pin);
-        let job = Job { request, rules: &rules, card, named, fingerprint, overridden, stages, shown };
+        let job =
+            Job { request, rules: &rules, card, named, fingerprint, overridden, stages, shown };
         if named.is_none() {
             return self.refuse(&job, claim, Reason::CardUnknown, self.world.clock.wall()).await;
         }
@@ -204,7 +205,7 @@ impl<P: Parts> Switch<P> {
         }
     }
 
-    /// Where the request goes, and whether policy turned its wish round, which is told, counted and kept in the journal.
+    /// Where the request goes, and whether policy turned its wish round, which is told, counted and journaled.
     fn choose(&self, rules: &Rules, request: &PinRequest, pan: &Pan) -> (Option<Route>, bool) {
         let (wish, institution, link) = (request.wish, request.institution, Some(request.link));
         let question = Question { pan, wish, institution, link };

@@ -1,8 +1,8 @@
 //! Undoing a change of ours (design.md "Reversals").
 //!
 //! The old reference comes back only while the card's last PIN change is the one the reversal names. A reversal whose
-//! original never came is remembered, so that a late original is refused. A change that was forwarded is reversed at the
-//! host. **Never here:** the sending of such a reversal (`settle`).
+//! original never came is remembered, so that a late original is refused. A change that was forwarded is reversed at
+//! the host. **Never here:** the sending of such a reversal (`settle`).
 
 use std::sync::Arc;
 

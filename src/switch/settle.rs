@@ -62,7 +62,10 @@ impl Reversals {
         pace: Pace,
         started: WallMillis,
     ) -> Self {
-        let counter = |result: &'static str| metrics::counter!("pinion_reversals_total", "host" => name.to_string(), "result" => result);
+        let counter = |result: &'static str| {
+            let host = name.to_string();
+            metrics::counter!("pinion_reversals_total", "host" => host, "result" => result)
+        };
         let (acknowledged, repeated, unsent) =
             (counter("acknowledged"), counter("unanswered"), counter("unsent"));
         Self {

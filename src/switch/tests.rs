@@ -25,6 +25,8 @@ use crate::hsm::soft::SoftHsm;
 use crate::route::Table;
 use crate::switch::{Parts, Rules, Switch};
 
+mod doors;
+
 const PAN: &[u8] = b"4761739001010010";
 const PIN_1234: &str = "6773584E4C616F77";
 const PIN_5678: &str = "09AC44C7E013D0A9";
@@ -116,15 +118,25 @@ impl World {
             key: key_of(key),
             operation,
             card: CardName::Pan { pan: Pan::parse(PAN).unwrap(), sequence: None },
+            owner: None,
             current: None,
             new: None,
+            fingerprint: None,
+            memo: None,
             original: None,
             wish: None,
             institution: None,
             details: Details::default(),
             channel: Channel::Atm,
             link: LinkId(0),
-            rights: Rights { change: true, reverse: true, unblock: true, verify: true },
+            rights: Rights {
+                change: true,
+                reverse: true,
+                unblock: true,
+                verify: true,
+                set: true,
+                reveal: true,
+            },
             trace: Trace::default(),
             arrived: Now::ZERO,
             deadline: Now::from_hours(1),
@@ -138,14 +150,17 @@ impl World {
 
     fn change(&self, key: u64, current: &str, new: &str) -> PinRequest {
         PinRequest {
-            current: self.block(current),
-            new: self.block(new),
+            current: self.block(current).map(Into::into),
+            new: self.block(new).map(Into::into),
             ..Self::request(key, Operation::Change)
         }
     }
 
     fn verify(&self, key: u64, current: &str) -> PinRequest {
-        PinRequest { current: self.block(current), ..Self::request(key, Operation::Verify) }
+        PinRequest {
+            current: self.block(current).map(Into::into),
+            ..Self::request(key, Operation::Verify)
+        }
     }
 
     fn reverse(key: u64, original: u64) -> PinRequest {

@@ -42,11 +42,13 @@ fn for_what_is_wrong_with_the_card() {
         ("lost", "4761739001010101", "1234", "41"),
         ("stolen", "4761739001010119", "1234", "43"),
         ("unknown", &unknown_card(), "1234", "14"),
-        ("at Postilion, with no host configured", VERVE, "1234", "91"),
     ] {
         check(&node, what, "atm-1", &ATM.change(card, pin, "2580"), code);
         check(&node, what, "atm-1", &ATM.verify(card, pin), code);
     }
+    let at_postilion = "at Postilion, with no host configured";
+    check(&node, at_postilion, "atm-1", &ATM.change(VERVE, "1234", "2580"), "91");
+    check(&node, "no operation of Postilion", "atm-1", &ATM.verify(VERVE, "1234"), "12");
     let short = ATM.change(PLAIN, "1234", "2580").with(2, "476173900101");
     check(&node, "a number of twelve digits", "atm-1", &short, "14");
 }

@@ -6,7 +6,7 @@ use crate::card::product::Product;
 use crate::card::record::{AccountStatus, AccountType, CardRecord, CardStatus, ProductKey};
 use crate::domain::clock::WallMillis;
 use crate::domain::outcome::Reason;
-use crate::domain::pin::{Method, PinRules};
+use crate::domain::pin::{LmkPin, Method, PinRules, Reference};
 use crate::domain::request::{Channel, Operation};
 
 /// 2026-11-22 12:00 UTC.
@@ -30,29 +30,30 @@ fn product() -> Product {
         rules: PinRules::default(),
         tries_max: 3,
         changes_per_day_max: None,
-        allow_set: false,
+        allow_set: true,
         recoverable: false,
     }
 }
 
 #[track_caller]
-fn check_all(what: &str, card: &CardRecord, product: &Product, want: [Result<(), Reason>; 4]) {
+fn check_all(what: &str, card: &CardRecord, product: &Product, want: [Result<(), Reason>; 5]) {
     for (operation, want) in Operation::ALL.into_iter().zip(want) {
         let got = check(card, product, operation, Channel::Atm, TODAY);
         assert_eq!(got, want, "{what}, {operation:?}");
     }
 }
 
-/// One line for each refusal of `tests/world/world.json`; columns are change, reverse, unblock, verify.
+/// One line for each refusal of `tests/world/world.json`; columns are change, reverse, unblock, verify,
+/// set.
 #[test]
 fn each_state_of_the_demo_world() {
-    let all = |reason| [Err(reason); 4];
+    let all = |reason| [Err(reason); 5];
     let with = |edit: fn(&mut CardRecord)| {
         let mut card = card(1, 0);
         edit(&mut card);
         card
     };
-    let ok = [Ok(()); 4];
+    let ok = [Ok(()); 5];
     let tries = Err(Reason::TriesExceeded);
     for (what, card, want) in [
         ("the plain case", with(|_| ()), ok),
@@ -64,12 +65,12 @@ fn each_state_of_the_demo_world() {
             all(Reason::CardNotActivated),
         ),
         ("suppressed", with(|c| c.pin_suppressed = true), all(Reason::PinSuppressed)),
-        ("tries exceeded", with(|c| c.pin_tries_used = 3), [tries, Ok(()), Ok(()), tries]),
+        ("tries exceeded", with(|c| c.pin_tries_used = 3), [tries, Ok(()), Ok(()), tries, Ok(())]),
         ("one try left", with(|c| c.pin_tries_used = 2), ok),
         (
             "tries counted past the bound",
             with(|c| c.pin_tries_used = 255),
-            [tries, Ok(()), Ok(()), tries],
+            [tries, Ok(()), Ok(()), tries, Ok(())],
         ),
         (
             "account blocked",
@@ -132,6 +133,45 @@ fn a_chip_card_changes_only_where_its_chip_is_reached() {
         let plain = check(&card(1, 0), &product(), Operation::Change, channel, TODAY);
         assert_eq!(plain, Ok(()), "no chip: {channel:?}");
     }
+}
+
+#[test]
+fn a_set_passes_the_gates_of_a_change_but_the_tries() {
+    let set = |card: &CardRecord, product: &Product, channel| {
+        check(card, product, Operation::Set, channel, TODAY)
+    };
+    let spent = CardRecord { pin_tries_used: 3, ..card(1, 0) };
+    assert_eq!(set(&spent, &product(), Channel::Web), Ok(()));
+    let forbidden = Product { allow_set: false, ..product() };
+    assert_eq!(set(&card(1, 0), &forbidden, Channel::Atm), Err(Reason::NotSupported));
+    let chip = Product { chip: true, ..product() };
+    assert_eq!(set(&card(1, 0), &chip, Channel::Web), Err(Reason::ChannelNotAllowed));
+    let once = Product { changes_per_day_max: Some(1), ..product() };
+    let changed = CardRecord { changes: 1, changes_day: TODAY.day(), ..card(1, 0) };
+    assert_eq!(set(&changed, &once, Channel::Atm), Err(Reason::TooManyChanges));
+    let lost = CardRecord { status: CardStatus::Lost, ..card(1, 0) };
+    assert_eq!(set(&lost, &forbidden, Channel::Atm), Err(Reason::CardLost), "the card comes first");
+}
+
+#[test]
+fn a_pin_is_revealed_where_it_is_kept_for_that() {
+    let keeps = Product { recoverable: true, ..product() };
+    let pin = Reference::Lmk(LmkPin([1; 16]));
+    let not = Err(Reason::NotRecoverable);
+    for (product, reference, want) in [
+        (&keeps, pin, Ok(())),
+        (&product(), pin, not),
+        (&keeps, Reference::Pvv(*b"8034"), not),
+        (&keeps, Reference::Offset { digits: [0; 12], len: 4 }, not),
+        (&keeps, Reference::None, not),
+    ] {
+        let card = CardRecord { reference, pin_tries_used: 3, ..card(1, 0) };
+        let got = check(&card, product, Operation::Reveal, Channel::Web, TODAY);
+        assert_eq!(got, want, "{reference:?}");
+    }
+    let blocked = CardRecord { status: CardStatus::Blocked, reference: pin, ..card(1, 0) };
+    let got = check(&blocked, &keeps, Operation::Reveal, Channel::Web, TODAY);
+    assert_eq!(got, Err(Reason::CardBlocked));
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser};
 
-use crate::cli::keys::{Keys, KeysError, parse_hex};
+use crate::cli::keys::input::parse_hex;
+use crate::cli::keys::{Keys, KeysError};
 use crate::hsm::exchange::ExchangeError;
 use crate::hsm::key::{KeyError, KeyType, TestKeys};
 use crate::hsm::keyfile::{KeyFile, KeyFileError};
@@ -125,6 +126,45 @@ fn keys_from_a_partner() {
     // Listing shows published keys, checking refuses them.
     place.run(&["list"]).unwrap();
     assert_eq!(place.run(&["check"]).unwrap_err().exit_code(), 78);
+}
+
+/// The key pair is one that the Python package cryptography made (`tests/vectors/rsa.json`): published.
+#[test]
+fn rsa_key_pairs() {
+    let vectors: serde_json::Value =
+        serde_json::from_str(include_str!("../../../tests/vectors/rsa.json")).unwrap();
+    let demo = &vectors["keys"]["demo"];
+    let place = Place::new();
+    place.run(&["init"]).unwrap();
+    let pem = place.write("demo.pem", demo["pem"].as_str().unwrap());
+    let import = ["import", "rsa.demo", "--type", "RSA", "--pem", &pem];
+    let refused = place.run(&import).unwrap_err();
+    assert!(matches!(
+        refused,
+        KeysError::File(KeyFileError::Key { source: KeyError::Published { .. }, .. })
+    ));
+    place.run(&[&import[..], &["--allow-test-keys"]].concat()).unwrap();
+    let digest = demo["public_sha256"].as_str().unwrap().to_uppercase();
+    assert_eq!(place.kcv("rsa.demo"), digest[..6]);
+    place.run(&["public", "rsa.demo"]).unwrap();
+
+    place.run(&["generate", "rsa.new", "--type", "RSA", "--allow-test-keys"]).unwrap();
+    assert_ne!(place.kcv("rsa.new"), place.kcv("rsa.demo"));
+    place.run(&["public", "rsa.new", "--json"]).unwrap();
+    place.run(&["list"]).unwrap();
+    let sealed = fs::read_to_string(place.path("keys.toml")).unwrap();
+    assert!(!sealed.contains(&demo["pkcs8"].as_str().unwrap().to_uppercase()[..64]), "sealed");
+    for (line, code) in [
+        (&["generate", "rsa.x", "--type", "RSA", "--bits", "1024"][..], 64),
+        (&["generate", "zpk.x", "--type", "ZPK", "--bits", "2048"], 64),
+        (&["import", "rsa.x", "--type", "RSA", "--components", "2"], 64),
+        (&["import", "zpk.x", "--type", "ZPK", "--pem", &pem, "--allow-test-keys"], 78),
+        (&["import", "rsa.x", "--type", "RSA", "--pem", &place.write("no.pem", "no key")], 1),
+        (&["public", "pan-seal"], 64),
+        (&["public", "rsa.nobody"], 78),
+    ] {
+        assert_eq!(place.run(line).unwrap_err().exit_code(), code, "{line:?}");
+    }
 }
 
 #[test]

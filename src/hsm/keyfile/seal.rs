@@ -9,8 +9,8 @@ use aes_gcm::{Aes256Gcm, Nonce, Tag};
 use zeroize::Zeroizing;
 
 use crate::domain::clock::WallMillis;
-use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
 use crate::hsm::key::rsa::PKCS8_BYTES_MAX;
+use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
 use crate::hsm::keyfile::{KeyFileError, KeyText};
 use crate::hsm::lmk::{Lmk, Use};
 

@@ -2,8 +2,8 @@
 //!
 //! Every future is ready at once, but that of an exchange of keys. A clear PIN lives from one line of a command to its
 //! end. What a caller learns is the trait's business: one error for a block without a PIN, the verdict on the current
-//! PIN before anything about the new one. **Never here:** an allocation but for a PIN that is shown and for RSA (`rsa`);
-//! a clock call unless a PIN was wrong, or a key has another before it.
+//! PIN before anything about the new one. **Never here:** an allocation, but for a PIN that is shown and for RSA
+//! (`rsa`); a clock call unless a PIN was wrong, or a key has another before it.
 
 use std::sync::Arc;
 use std::time::Duration;

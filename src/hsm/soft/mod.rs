@@ -4,7 +4,8 @@
 //! a brake on guessing, comparisons in constant time, wiping. It is not certified and cannot be: its keys live in
 //! ordinary memory. Zone keys change in place, by [`SoftHsm::reload`] and by an exchange; the local master key and the
 //! keys of the vault never do. **Never here:** an allocation or a key set-up inside a command. Where next: `commands`
-//! for [`crate::hsm::Hsm`], `ring` for the table of keys, `rsa` for PINs under public keys, `vault` for [`crate::domain::vault::Vault`].
+//! for [`crate::hsm::Hsm`], `ring` for the table of keys, `rsa` for PINs under public keys, `vault` for
+//! [`crate::domain::vault::Vault`].
 
 use std::fmt;
 use std::path::Path;

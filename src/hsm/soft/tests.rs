@@ -11,7 +11,9 @@ use zeroize::Zeroizing;
 
 use crate::domain::clock::{Clock, Now, WallMillis};
 use crate::domain::pan::{Account12, Pan, SealedPan};
-use crate::domain::pin::{BlockFormat, KeyId, LmkPin, Method, PinRules, Reference, ZonePin};
+use crate::domain::pin::{
+    BlockFormat, KeyId, LmkPin, Method, PinRules, PresentedPin, Reference, ZonePin,
+};
 use crate::domain::vault::{Vault, VaultError};
 use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
 use crate::hsm::lmk::Lmk;
@@ -20,6 +22,7 @@ use crate::hsm::soft::{MethodError, SoftHsm, ThrottleLimit};
 use crate::hsm::{Change, ChangeVerdict, Hsm, HsmError, Verdict};
 use crate::pin::ibm3624::Ibm3624Error;
 
+mod doors;
 mod exchange;
 mod files;
 mod payshield;
@@ -133,6 +136,7 @@ fn change(
 ) -> Result<ChangeVerdict, HsmError> {
     let account = account(PLAIN);
     let method = visa(hsm);
+    let current = &PresentedPin::Zone(*current);
     let change = Change { current, new, account: &account, method: &method, reference, rules };
     now(hsm.verify_and_derive(&change))
 }
@@ -171,7 +175,7 @@ fn changes_of_the_demo_world() {
         };
         let new = now(hsm.to_lmk(&iso_0("new_block"), &account)).unwrap();
         let change = Change {
-            current: &iso_0("current_block"),
+            current: &iso_0("current_block").into(),
             new: &new,
             account: &account,
             method: &method,
@@ -179,7 +183,7 @@ fn changes_of_the_demo_world() {
             rules: &any_rules(),
         };
         assert_eq!(now(hsm.verify_and_derive(&change)), Ok(ChangeVerdict::Right(want)));
-        let derived = now(hsm.derive(&new, &account, &method, &any_rules()));
+        let derived = now(hsm.derive(&new, &account, &method, &any_rules(), &Reference::None));
         assert_eq!(derived, Ok(want));
         let verified = now(hsm.verify(change.current, &account, &method, &want));
         assert_eq!(verified, Ok(Verdict::Wrong), "the current PIN against the new reference");
@@ -221,7 +225,7 @@ fn comparison_with_the_pin_under_the_lmk() {
     let (current, other) = sample(&hsm);
     let digits = Zeroizing::new(b"1234".to_vec());
     let stored = Reference::Lmk(now(hsm.encrypt_pin(digits, &account)).unwrap());
-    let check = |pin| now(hsm.verify(pin, &account, &Method::LmkPin, &stored));
+    let check = |pin: &ZonePin| now(hsm.verify(&(*pin).into(), &account, &Method::LmkPin, &stored));
     assert_eq!(check(&current), Ok(Verdict::Right));
     assert_eq!(check(&other), Ok(Verdict::Wrong));
     for refused in ["123", "1234567890123", "12x4", ""] {
@@ -247,7 +251,7 @@ fn a_key_serves_its_own_type_and_format_only() {
     assert_eq!(use_as_zone_key("zpk.aes", BlockFormat::Iso4), HsmError::NoPinInBlock);
     let (current, _) = sample(&hsm);
     let method = Method::VisaPvv { pvk: hsm.key("zpk.atm").unwrap(), pvki: b'1' };
-    let got = now(hsm.verify(&current, &account, &method, &pvv("8034")));
+    let got = now(hsm.verify(&current.into(), &account, &method, &pvv("8034")));
     assert_eq!(got, Err(HsmError::KeyUnusable));
     assert_eq!(now(hsm.mac(hsm.key("zpk.atm").unwrap(), b"x")), Err(HsmError::KeyUnusable));
     assert_eq!(now(hsm.mac(KeyId(999), b"x")), Err(HsmError::KeyUnknown));
@@ -307,7 +311,7 @@ fn format_4_of_public_vectors() {
     let given = block(&hsm, "zpk.aes", BlockFormat::Iso4, "A912150391AB65A67E52883D81CE2D15");
     let pin = now(hsm.to_lmk(&given, &account)).unwrap();
     let want = now(hsm.encrypt_pin(Zeroizing::new(b"1234".to_vec()), &account)).unwrap();
-    let check = |stored| now(hsm.verify(&given, &account, &Method::LmkPin, &stored));
+    let check = |stored| now(hsm.verify(&given.into(), &account, &Method::LmkPin, &stored));
     assert_eq!(check(Reference::Lmk(pin)), Ok(Verdict::Right));
     assert_eq!(check(Reference::Lmk(want)), Ok(Verdict::Right));
     let other = self::account("4111111111111129");
@@ -324,7 +328,7 @@ fn guessing_is_held_back() {
     let hsm = hsm.with_throttle(limit).unwrap();
     let (current, _) = sample(&hsm);
     let (account, method) = (account(PLAIN), visa(&hsm));
-    let check = |reference| now(hsm.verify(&current, &account, &method, &pvv(reference)));
+    let check = |reference| now(hsm.verify(&current.into(), &account, &method, &pvv(reference)));
     for _ in 0..3 {
         assert_eq!(check("0000"), Ok(Verdict::Wrong));
     }
@@ -332,7 +336,7 @@ fn guessing_is_held_back() {
     assert_eq!(check("8034"), Err(HsmError::Throttled), "the right PIN is not told either");
     let other = self::account("5060990000000151002");
     let theirs = block(&hsm, "zpk.postilion", BlockFormat::Iso0, "D2EC1630723AE273");
-    let got = now(hsm.verify(&theirs, &other, &method, &pvv("5779")));
+    let got = now(hsm.verify(&theirs.into(), &other, &method, &pvv("5779")));
     assert_eq!(got, Ok(Verdict::Right));
     turned.0.store(61, Ordering::Relaxed);
     assert_eq!(check("8034"), Ok(Verdict::Right));
@@ -406,7 +410,7 @@ proptest! {
         let mut at = start;
         for (key, format) in steps {
             at = now(hsm.translate(&at, key, format, &account)).unwrap();
-            let got = now(hsm.verify(&at, &account, &Method::LmkPin, &stored));
+            let got = now(hsm.verify(&at.into(), &account, &Method::LmkPin, &stored));
             prop_assert_eq!(got, Ok(Verdict::Right));
         }
     }
@@ -423,7 +427,7 @@ proptest! {
         let hsm = demo();
         let sealed = now(hsm.encrypt_pin(Zeroizing::new(digits.into_bytes()), &account(&pan))).unwrap();
         let derive = |pin, pan: &str| {
-            now(hsm.derive(pin, &account(pan), &Method::LmkPin, &any_rules()))
+            now(hsm.derive(pin, &account(pan), &Method::LmkPin, &any_rules(), &Reference::None))
         };
         prop_assert_eq!(derive(&sealed, &pan), Ok(Reference::Lmk(sealed)));
         prop_assert_eq!(derive(&sealed, &other), Err(HsmError::StoredPinCorrupt));

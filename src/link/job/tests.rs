@@ -14,7 +14,9 @@ use crate::card::product::{Product, Products};
 use crate::card::record::{AccountStatus, AccountType, CardStatus, ProductKey};
 use crate::domain::clock::SystemClock;
 use crate::domain::pan::{Account12, Pan};
-use crate::domain::pin::{BlockFormat, KeyId, LmkPin, Method, PinRules, Reference, ZonePin};
+use crate::domain::pin::{
+    BlockFormat, KeyId, LmkPin, Method, PinRules, PresentedPin, Reference, RsaPadding, ZonePin,
+};
 use crate::domain::request::{Channel, LinkId, Rights};
 use crate::domain::vault::Vault;
 use crate::host::NoHosts;
@@ -60,14 +62,25 @@ impl Hsm for Panicking {
         self.0.to_lmk(pin, account).await
     }
 
+    async fn from_lmk(
+        &self,
+        pin: &LmkPin,
+        to_key: KeyId,
+        to_format: BlockFormat,
+        account: &Account12,
+    ) -> Result<ZonePin, HsmError> {
+        self.0.from_lmk(pin, to_key, to_format, account).await
+    }
+
     async fn verify(
         &self,
-        current: &ZonePin,
+        current: &PresentedPin,
         account: &Account12,
         method: &Method,
         reference: &Reference,
     ) -> Result<Verdict, HsmError> {
-        assert!(current.block() != TRIGGER, "a bug that one PIN block meets");
+        let block = if let PresentedPin::Zone(pin) = current { pin.block() } else { &[] };
+        assert!(block != TRIGGER, "a bug that one PIN block meets");
         self.0.verify(current, account, method, reference).await
     }
 

@@ -96,7 +96,7 @@ impl Place {
     #[track_caller]
     fn opens(hsm: &SoftHsm, pin: &ZonePin) -> bool {
         let account = account(PLAIN);
-        let verified = now(hsm.verify(pin, &account, &visa(hsm), &pvv("8034")));
+        let verified = now(hsm.verify(&(*pin).into(), &account, &visa(hsm), &pvv("8034")));
         let taken = now(hsm.to_lmk(pin, &account));
         match (verified, taken) {
             (Ok(verdict), Ok(_)) => {
@@ -364,7 +364,8 @@ fn the_brake_holds_in_the_grace_period() {
     let limit = ThrottleLimit { wrong: 4, window: Duration::from_mins(1) };
     let hsm = place.open().with_throttle(limit).unwrap();
     let _ = place.exchange(&hsm).unwrap();
-    let verify = |pin: &ZonePin| now(hsm.verify(pin, &account(PLAIN), &visa(&hsm), &pvv("8034")));
+    let verify =
+        |pin: &ZonePin| now(hsm.verify(&(*pin).into(), &account(PLAIN), &visa(&hsm), &pvv("8034")));
     let [old, new] = place.blocks(&hsm, "4321");
     for guess in [&old, &new, &old, &new] {
         assert_eq!(verify(guess), Ok(Verdict::Wrong));
@@ -441,10 +442,10 @@ proptest! {
         let new = make();
         for newer in order {
             let block = if newer { &new } else { &old };
-            let verdict = now(hsm.verify(block, &account, &Method::LmkPin, &stored));
+            let verdict = now(hsm.verify(&(*block).into(), &account, &Method::LmkPin, &stored));
             prop_assert_eq!(verdict, Ok(Verdict::Right));
             let lmk = now(hsm.to_lmk(block, &account)).unwrap();
-            let again = now(hsm.verify(&old, &account, &Method::LmkPin, &Reference::Lmk(lmk)));
+            let again = now(hsm.verify(&old.into(), &account, &Method::LmkPin, &Reference::Lmk(lmk)));
             prop_assert_eq!(again, Ok(Verdict::Right));
         }
     }

@@ -96,7 +96,7 @@ fn verified(hsm: &SoftHsm, key: ByToken<'_>, body: &str) -> Option<String> {
     let given = zone(zpk, &body[66..82], &body[82..84]);
     let method = Method::VisaPvv { pvk, pvki: body.as_bytes()[96] };
     let account = of_twelve(&body[84..96]);
-    let got = now(hsm.verify(&given, &account, &method, &pvv(&body[97..101])));
+    let got = now(hsm.verify(&given.into(), &account, &method, &pvv(&body[97..101])));
     Some(if got.unwrap() == Verdict::Right { "00".into() } else { "01".into() })
 }
 
@@ -105,7 +105,7 @@ fn derived(hsm: &SoftHsm, key: ByToken<'_>, body: &str) -> Option<String> {
     let account = of_twelve(&body[84..96]);
     let new = now(hsm.to_lmk(&zone(zpk, &body[66..82], &body[82..84]), &account)).unwrap();
     let method = Method::VisaPvv { pvk, pvki: body.as_bytes()[96] };
-    match now(hsm.derive(&new, &account, &method, &any_rules())).unwrap() {
+    match now(hsm.derive(&new, &account, &method, &any_rules(), &Reference::None)).unwrap() {
         Reference::Pvv(value) => Some(format!("00{}", std::str::from_utf8(&value).unwrap())),
         other => panic!("{other:?}"),
     }
@@ -116,7 +116,7 @@ fn changed(hsm: &SoftHsm, key: ByToken<'_>, body: &str) -> Option<String> {
     let account = of_twelve(&body[84..96]);
     let new = now(hsm.to_lmk(&zone(zpk, &body[101..117], &body[82..84]), &account)).unwrap();
     let change = Change {
-        current: &zone(zpk, &body[66..82], &body[82..84]),
+        current: &zone(zpk, &body[66..82], &body[82..84]).into(),
         new: &new,
         account: &account,
         method: &Method::VisaPvv { pvk, pvki: body.as_bytes()[96] },
