@@ -158,6 +158,7 @@ const fn declined(reason: Reason) -> Error {
         | Reason::CardClosed
         | Reason::CardLost
         | Reason::CardStolen
+        | Reason::AccountBlocked
         | Reason::AccountStatus
         | Reason::AccountType
         | Reason::PinSuppressed => Error(422, "CARD_STATUS", "The card's status does not allow it"),

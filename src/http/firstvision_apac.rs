@@ -216,6 +216,7 @@ const fn declined(reason: Reason) -> Error {
             business("V5CP4002SA: INVALID ACCOUNT STATUS, PIN CHANGE NOT ALLOWED")
         }
         Reason::AccountType => business("V5CP4003SA: INVALID ACCOUNT TYPE, PIN CHANGE NOT ALLOWED"),
+        Reason::AccountBlocked => business("V5CP4004SA: ACCOUNT BLOCKED, PIN CHANGE NOT ALLOWED"),
         Reason::CardClosed => business("V5CP4005SA: ACCOUNT DOES NOT HAVE ACTIVE CARDS"),
         Reason::CardExpired | Reason::CardLost | Reason::CardStolen => {
             business("V5CP4006SA: INVALID CARD STATUS, PIN CHANGE NOT ALLOWED")

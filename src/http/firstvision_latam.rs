@@ -149,6 +149,9 @@ const fn declined(reason: Reason) -> Error {
         Reason::AccountStatus => {
             Error(422, "VPL5SCP21S", "Account status does not allow a PIN change")
         }
+        Reason::AccountBlocked => {
+            Error(422, "VPL5SCP23S", "Account is blocked, PIN change not allowed")
+        }
         Reason::AccountType => Error(422, "VPL5SCP22S", "Account type does not allow a PIN change"),
         Reason::CardClosed => Error(422, "VPL5SCP24S", "Account has no active card"),
         Reason::CardLost | Reason::CardStolen | Reason::TooManyChanges | Reason::HostDeclined => {

@@ -70,7 +70,7 @@ fn operation(door: Door, endpoint: &Endpoint) -> Value {
     });
     if let Some(table) = endpoint.body {
         operation["requestBody"] = json!({
-            "required": true,
+            "required": table.iter().any(|field| field.required),
             "content": { "application/json": { "schema": object(table) } },
         });
     }

@@ -127,6 +127,7 @@ const fn declined(reason: Reason) -> Error {
         | Reason::CardClosed
         | Reason::CardLost
         | Reason::CardStolen
+        | Reason::AccountBlocked
         | Reason::AccountStatus
         | Reason::AccountType
         | Reason::PinSuppressed => {

@@ -187,6 +187,7 @@ const fn declined(reason: Reason) -> Error {
             Error(422, "10422", "Idempotency-Key was used with another request")
         }
         Reason::HostDeclined => Error(422, "11029", "Declined by the issuer"),
+        Reason::AccountBlocked => Error(422, "11032", "Account is blocked"),
         Reason::NotRecoverable => Error(422, "11031", "The PIN cannot be shown"),
         Reason::KeyOutOfStep | Reason::SystemError => Error(500, "10500", "Internal error"),
         Reason::HsmUnavailable | Reason::NotSent | Reason::Unavailable => {

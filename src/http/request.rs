@@ -54,7 +54,7 @@ struct Progress {
 pub(super) async fn serve<P: Parts>(
     http: &Arc<Http<P>>,
     door: Door,
-    path: &RawPathParams,
+    path: Option<&RawPathParams>,
     request: Request<Body>,
 ) -> Response {
     let clock = http.switch.clock();
@@ -95,7 +95,7 @@ pub(super) async fn serve<P: Parts>(
 async fn run<P: Parts>(
     http: &Arc<Http<P>>,
     door: Door,
-    path: &RawPathParams,
+    path: Option<&RawPathParams>,
     head: &Head,
     body: Body,
     arrived: Now,
@@ -267,13 +267,18 @@ fn fingerprint(
     digest.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
 }
 
-/// Reads path, query and body by the tables of the endpoint; all that is wrong is told at once.
+/// Reads path, query and body by the tables of the endpoint; all that is wrong is told at once. A path whose parts are
+/// no text is `None`.
 fn fields(
     endpoint: &'static Endpoint,
-    path: &RawPathParams,
+    path: Option<&RawPathParams>,
     head: &Head,
     body: &[u8],
 ) -> Result<(Values, Values, Values), Refusal> {
+    let Some(path) = path else {
+        let field = endpoint.path_fields.first().map_or("path", |field| field.name);
+        return Err(Problem { field, fault: Fault::Characters }.into());
+    };
     let path = Values::of_texts(endpoint.path_fields, path.iter());
     let pairs = Query::<Vec<(String, String)>>::try_from_uri(&head.uri);
     let Query(pairs) = pairs.unwrap_or_default();
@@ -281,6 +286,10 @@ fn fields(
     let query = Values::of_texts(endpoint.query, pairs);
     let body = match endpoint.body {
         None => Values::default(),
+        // Where every field may be absent, so may the body.
+        Some(table) if body.is_empty() && table.iter().all(|field| !field.required) => {
+            Values::default()
+        }
         Some(table) => Values::of_json(table, body)?,
     };
     let problems = [path.problems(), query.problems(), body.problems()].concat();

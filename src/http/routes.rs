@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::RawPathParams;
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
@@ -17,6 +18,9 @@ use crate::http::door::Door;
 use crate::http::server::Http;
 use crate::http::{docs, request};
 use crate::switch::Parts;
+
+/// The parts of a path, or that they are no text.
+type Parameters = Result<RawPathParams, RawPathParamsRejection>;
 
 /// All paths of the listener.
 pub(super) fn router<P: Parts>(http: &Arc<Http<P>>) -> Router {
@@ -32,9 +36,9 @@ pub(super) fn router<P: Parts>(http: &Arc<Http<P>>) -> Router {
     for (path, door) in paths {
         let http = Arc::clone(http);
         // Every method comes here, so that one that is not there is refused in the door's shape.
-        let serve = move |path: RawPathParams, request: Request<Body>| {
+        let serve = move |path: Parameters, request: Request<Body>| {
             let http = Arc::clone(&http);
-            async move { request::serve(&http, door, &path, request).await }
+            async move { request::serve(&http, door, path.as_ref().ok(), request).await }
         };
         router = router.route(path, any(serve));
     }
