@@ -99,6 +99,24 @@ pub const ADMIN_ANSWER_BYTES_MAX: usize = 64 << 20;
 pub const ADMIN_BODY_BYTES_MAX: usize = 4096;
 /// Silence after which an admin connection is closed.
 pub const ADMIN_IDLE_SECONDS: u64 = 60;
+/// Bytes of the body of a request to an HTTP door. A longer one is refused: 413.
+pub const HTTP_BODY_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of the head of a request to an HTTP door. A longer one is refused: 431.
+pub const HTTP_HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Header lines of a request to an HTTP door. More are refused: 431.
+pub const HTTP_HEADERS_MAX: usize = 64;
+/// Time the body of a request to an HTTP door may take. Then it is refused: 408.
+pub const HTTP_BODY_SECONDS: u64 = 10;
+/// Requests one HTTP/2 connection may have open. The peer waits with further ones.
+pub const HTTP_STREAMS_MAX: u32 = 128;
+/// Clients of the HTTP doors. Configuration refuses more.
+pub const HTTP_CLIENTS_MAX: usize = 1024;
+/// Key associations, organizations or BINs of one client. Configuration refuses more.
+pub const HTTP_CLIENT_VALUES_MAX: usize = 256;
+/// Requests a second a client may be granted.
+pub const HTTP_RATE_MAX: u32 = 1_000_000;
+/// Characters of an `Idempotency-Key`. A longer one is refused as not valid.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 64;
 /// Changes the simulated Postilion remembers, about 300 bytes each. Past it the oldest is forgotten and counted.
 pub const SIM_CHANGES_MAX: usize = 1 << 20;
 /// Reversals of originals it never saw that the simulated Postilion remembers. Past it the oldest is forgotten.

@@ -34,7 +34,8 @@ pub fn check(
     }
     match card.account_status {
         AccountStatus::Active => {}
-        AccountStatus::Blocked | AccountStatus::NotAllowed => return Err(Reason::AccountStatus),
+        AccountStatus::Blocked => return Err(Reason::AccountBlocked),
+        AccountStatus::NotAllowed => return Err(Reason::AccountStatus),
     }
     match card.account_type {
         AccountType::Ordinary => {}

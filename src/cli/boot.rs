@@ -3,6 +3,7 @@
 //! Every name is resolved here, so that the path sees numbers only. **Never here:** sockets, tasks.
 
 mod hosts;
+mod http;
 mod links;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::ops::config::{Config, ConfigError, PinMethod};
 use crate::switch::{Parts, Reversals, Rules, Switch, World};
 
 pub(crate) use hosts::{Plan, plan};
+pub(crate) use http::{Doors, doors, resolve};
 pub(crate) use links::{links, load_dialect};
 
 /// The switch as this binary runs it.

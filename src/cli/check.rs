@@ -25,6 +25,8 @@ impl Check {
         let hsm = boot::open_hsm(&config, boot::clock())?;
         let rules = boot::rules(&config, &hsm)?;
         let links = boot::links(&config, &hsm)?;
+        let doors = boot::doors(&config, &hsm)?;
+        let doors = doors.as_ref().map(|doors| &doors.settings);
         let listens: Vec<_> = links
             .iter()
             .map(|link| {
@@ -44,6 +46,7 @@ impl Check {
                 "node": config.node.name,
                 "listens": listens,
                 "admin": config.admin.listen.to_string(),
+                "http": doors.map(|doors| doors.listen.to_string()),
                 "connects": connects.iter().map(Connects::json).collect::<Vec<_>>(),
                 "store": config.store.directory,
                 "keys": hsm.keys().len(),
@@ -59,6 +62,10 @@ impl Check {
             let tls = if link.tls.is_some() { ", TLS" } else { "" };
             let dialect = link.dialect.name();
             print(&format!("listen   {:<22} {} ({dialect}{mac}{tls})", link.listen, link.name));
+        }
+        if let Some(doors) = doors {
+            let tls = if doors.tls.is_some() { ", TLS" } else { "" };
+            print(&format!("listen   {:<22} http (five doors{tls})", doors.listen));
         }
         print(&format!("admin    {}", config.admin.listen));
         print(&format!("store    {}", config.store.directory.display()));

@@ -91,7 +91,7 @@ struct Parts {
 struct New {
     /// Name: a-z, 0-9, '.', '-', '_'.
     name: String,
-    /// ZMK, ZPK, ZAK, PVK, BDK, RSA, PAN-HASH, PAN-SEAL or AUDIT.
+    /// ZMK, ZPK, ZAK, PVK, BDK, RSA, SIGNATURE, PAN-HASH, PAN-SEAL or AUDIT.
     #[arg(long = "type", value_name = "TYPE")]
     key_type: KeyType,
     /// TDES, AES, HMAC or RSA; the type's usual one if not given.

@@ -19,6 +19,7 @@ mod audit;
 mod boot;
 mod cards;
 mod check;
+mod clients;
 mod decode;
 mod demo;
 mod dialects;
@@ -48,6 +49,8 @@ enum Command {
     Cards(cards::CardsArgs),
     /// Validate a configuration without starting; print what it would listen on and connect to.
     Check(check::Check),
+    /// Add, list and revoke clients of the HTTP doors.
+    Clients(clients::ClientsArgs),
     /// Explain a message: every field with name, value and place, or where and why it breaks.
     Decode(decode::Decode),
     /// Run the whole switch on loopback with the demo world, and a tour through it.
@@ -137,6 +140,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Audit(audit) => audit.run(stores::open_store),
         Command::Cards(cards) => cards.run(stores::open_cards),
         Command::Check(check) => check.run(),
+        Command::Clients(clients) => clients.run(),
         Command::Decode(decode) => decode.run(),
         Command::Demo(demo) => demo.run(),
         Command::Hosts(hosts) => hosts.run(),

@@ -25,6 +25,7 @@ use crate::host;
 use crate::hsm::Hsm;
 use crate::hsm::keyfile::KeyFileError;
 use crate::hsm::soft::SoftHsm;
+use crate::http::Http;
 use crate::link::{self, Link, Settings};
 use crate::ops::admin::Admin;
 use crate::ops::config::Config;
@@ -70,6 +71,8 @@ pub(crate) struct Node {
     pub(crate) links: Vec<Settings>,
     /// How to reach the nodes of Postilion, where there are any.
     pub(crate) hosts: Option<boot::Plan>,
+    /// The HTTP doors, where there are any.
+    pub(crate) doors: Option<boot::Doors>,
     /// The process's metrics.
     pub(crate) metrics: Metrics,
 }
@@ -87,10 +90,11 @@ impl Serve {
         let rules = boot::rules(&config, &hsm)?;
         let links = boot::links(&config, &hsm)?;
         let hosts = boot::plan(&config, &hsm)?;
+        let doors = boot::doors(&config, &hsm)?;
         let store = boot::open_store(&config, hsm.clone(), clock)?;
         config.warnings().iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
         let file = Some(self.config.clone());
-        let node = Node { config, file, hsm, store, clock, rules, links, hosts, metrics };
+        let node = Node { config, file, hsm, store, clock, rules, links, hosts, doors, metrics };
         let runtime = node.runtime()?;
         runtime.block_on(async {
             let running = Running::start(node)?;
@@ -130,13 +134,14 @@ struct NodeState {
     hsm: Arc<SoftHsm>,
     switch: Arc<NodeSwitch>,
     links: Vec<Arc<NodeLink>>,
+    http: Option<Arc<Http<boot::Node>>>,
     readiness: Arc<Readiness>,
 }
 
 impl Running {
     /// Binds every port, then serves. To be called within the runtime.
     pub(crate) fn start(node: Node) -> Result<Self, Failure> {
-        let Node { config, file, hsm, store, clock, rules, links, hosts, metrics } = node;
+        let Node { config, file, hsm, store, clock, rules, links, hosts, doors, metrics } = node;
         let boot::Assembled { switch, hosts, reversals } =
             boot::assemble(hsm.clone(), store, clock, rules, hosts)?;
         let mut bound = Vec::new();
@@ -148,14 +153,30 @@ impl Running {
         let admin = link::bind(config.admin.listen)
             .with_context(|| format!("admin: {}", config.admin.listen))?;
 
+        let doors = match doors {
+            Some(doors) => {
+                let (settings, clients) = doors.split(None);
+                let listener = link::bind(settings.listen)
+                    .with_context(|| format!("http: {}", settings.listen))?;
+                Some((Arc::new(Http::new(settings, clients, switch.clone())), listener))
+            }
+            None => None,
+        };
+
         let links = bound.iter().map(|(link, _)| link.clone()).collect();
-        let state = NodeState { config, hsm, switch, links, readiness: Arc::new(Readiness::new()) };
+        let http = doors.as_ref().map(|(http, _)| http.clone());
+        let readiness = Arc::new(Readiness::new());
+        let state = NodeState { config, hsm, switch, links, http, readiness };
         let state = Arc::new(state);
         let (drain, drained) = watch::channel(false);
         let mut serving = JoinSet::new();
         for (link, listener) in bound {
             tracing::info!(link = link.name(), listen = %link.settings().listen, "listening");
             serving.spawn(link::serve(link, listener, drained.clone()));
+        }
+        if let Some((http, listener)) = doors {
+            tracing::info!(link = "http", listen = %http.settings().listen, "listening");
+            serving.spawn(crate::http::serve(http, listener, drained.clone()));
         }
         state.readiness.open(Latch::Links);
         metrics.spawn_upkeep(UPKEEP);
@@ -251,10 +272,20 @@ impl NodeState {
                 .error("link", "links are added and removed only with a restart")
                 .into());
         }
+        let doors = boot::doors(&config, keys.module())?;
+        let listens = doors.as_ref().map(|doors| doors.settings.listen);
+        if listens != self.http.as_ref().map(|http| http.settings().listen) {
+            let reason = "the doors are opened, closed and moved only with a restart";
+            return Err(config.error("http.listen", reason).into());
+        }
         // The last thing that can be refused.
         self.hsm.adopt(&keys).map_err(refused)?;
         for (link, new) in self.links.iter().zip(settings) {
             link.reload(new);
+        }
+        if let (Some(http), Some(doors)) = (&self.http, doors) {
+            let (settings, clients) = doors.split(Some(&http.clients()));
+            http.reload(settings, clients);
         }
         self.switch.reload(rules);
         Ok(())

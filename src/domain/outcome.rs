@@ -156,7 +156,7 @@ reasons! {
     CardLost = 11, Caller, "card_lost";
     /// The card was reported stolen.
     CardStolen = 12, Caller, "card_stolen";
-    /// The account's status does not allow it.
+    /// The account's status, other than blocked, does not allow it.
     AccountStatus = 13, Caller, "account_status";
     /// The account's type does not allow it.
     AccountType = 14, Caller, "account_type";
@@ -194,6 +194,8 @@ reasons! {
     NotSent = 30, Us, "not_sent";
     /// The card has no PIN that can be revealed: its product keeps only what proves one.
     NotRecoverable = 31, Caller, "not_recoverable";
+    /// The account is blocked.
+    AccountBlocked = 32, Caller, "account_blocked";
 }
 
 #[cfg(test)]

@@ -39,6 +39,8 @@ pub enum KeyType {
     Pvk,
     /// RSA key pair: PINs come encrypted under its public half.
     Rsa,
+    /// Secret shared with a client of the HTTP doors: it signs its requests.
+    Signature,
     /// Zone authentication key: MACs messages.
     Zak,
     /// Zone master key: wraps zone keys in an exchange.
@@ -55,6 +57,7 @@ const TYPE_NAMES: &[(KeyType, &str)] = &[
     (KeyType::PanSeal, "PAN-SEAL"),
     (KeyType::Pvk, "PVK"),
     (KeyType::Rsa, "RSA"),
+    (KeyType::Signature, "SIGNATURE"),
     (KeyType::Zak, "ZAK"),
     (KeyType::Zmk, "ZMK"),
     (KeyType::Zpk, "ZPK"),
@@ -78,7 +81,7 @@ impl KeyType {
             Self::Zpk | Self::Bdk => &[Algorithm::Tdes, Algorithm::Aes],
             Self::Zmk | Self::Zak | Self::Pvk => &[Algorithm::Tdes],
             Self::PanSeal => &[Algorithm::Aes],
-            Self::PanHash | Self::Audit => &[Algorithm::Hmac],
+            Self::PanHash | Self::Audit | Self::Signature => &[Algorithm::Hmac],
             Self::Rsa => &[Algorithm::Rsa],
         }
     }

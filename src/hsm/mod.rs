@@ -172,6 +172,17 @@ pub trait Hsm: Send + Sync + 'static {
         expected: &[u8],
     ) -> impl Future<Output = Result<Verdict, HsmError>> + Send;
 
+    /// Compares the HMAC-SHA-256 of a message in constant time (payShield LS). `expected` is all 32 bytes of it.
+    ///
+    /// # Errors
+    /// [`HsmError::KeyUnusable`] when the key is not one for signatures.
+    fn verify_hmac(
+        &self,
+        key: KeyId,
+        message: &[u8],
+        expected: &[u8],
+    ) -> impl Future<Output = Result<Verdict, HsmError>> + Send;
+
     /// The check value of a key (payShield BU): first three bytes of zeros encrypted.
     ///
     /// # Errors
@@ -305,6 +316,15 @@ impl<H: Hsm> Hsm for Arc<H> {
         expected: &[u8],
     ) -> Result<Verdict, HsmError> {
         (**self).verify_mac(key, message, expected).await
+    }
+
+    async fn verify_hmac(
+        &self,
+        key: KeyId,
+        message: &[u8],
+        expected: &[u8],
+    ) -> Result<Verdict, HsmError> {
+        (**self).verify_hmac(key, message, expected).await
     }
 
     async fn check_value(&self, key: KeyId) -> Result<[u8; 3], HsmError> {

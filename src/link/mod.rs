@@ -18,7 +18,6 @@ mod reply;
 pub mod session;
 mod settings;
 mod slots;
-pub mod tls;
 mod translate;
 mod wish;
 

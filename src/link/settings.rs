@@ -11,8 +11,8 @@ use crate::iso8583::frame::Framing;
 use crate::link::codes::Codes;
 use crate::link::map::PinMap;
 use crate::link::session::Timers;
-use crate::link::tls::Tls;
 use crate::link::wish::Wish;
+use crate::tls::Tls;
 
 /// One configured listener.
 #[derive(Clone, Debug)]

@@ -75,7 +75,7 @@ fn each_state_of_the_demo_world() {
         (
             "account blocked",
             with(|c| c.account_status = AccountStatus::Blocked),
-            all(Reason::AccountStatus),
+            all(Reason::AccountBlocked),
         ),
         (
             "account not allowed",
@@ -109,7 +109,7 @@ fn the_first_closed_gate_is_told() {
         ("tries", |_| (), Reason::TriesExceeded),
         ("suppressed", |c| c.pin_suppressed = true, Reason::PinSuppressed),
         ("type", |c| c.account_type = AccountType::NotAllowed, Reason::AccountType),
-        ("account", |c| c.account_status = AccountStatus::Blocked, Reason::AccountStatus),
+        ("account", |c| c.account_status = AccountStatus::Blocked, Reason::AccountBlocked),
         ("expiry", |c| c.expiry = 2001, Reason::CardExpired),
         ("status", |c| c.status = CardStatus::Lost, Reason::CardLost),
     ];

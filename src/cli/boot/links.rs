@@ -14,9 +14,9 @@ use crate::hsm::soft::SoftHsm;
 use crate::iso8583::Dialect;
 use crate::iso8583::frame::Framing;
 use crate::link::session::Timers;
-use crate::link::tls::{Tls, TlsFiles};
 use crate::link::{Codes, KeyExchange, MacRule, PinMap, Settings, Wish};
 use crate::ops::config::{ActiveWish, Config, Link};
+use crate::tls::{Tls, TlsFiles};
 
 /// Settings of every link, in the order of the file.
 pub(crate) fn links(config: &Config, hsm: &SoftHsm) -> Result<Vec<Settings>, Failure> {

@@ -1,5 +1,6 @@
 //! `pinion demo`: the whole switch on loopback with the demo world, and a tour through it.
 
+mod doors;
 mod tour;
 pub(super) mod world;
 
@@ -53,9 +54,11 @@ impl Demo {
         let rules = boot::rules(&config, &hsm)?;
         let links = boot::links(&config, &hsm)?;
         let hosts = boot::plan(&config, &hsm)?;
+        let doors = boot::doors(&config, &hsm)?;
         let store = world::store(&config, &world, &hsm, clock)?;
         let tour_config = config.clone();
-        let node = Node { config, file: None, hsm, store, clock, rules, links, hosts, metrics };
+        let node =
+            Node { config, file: None, hsm, store, clock, rules, links, hosts, doors, metrics };
         let runtime = node.runtime()?;
         runtime.block_on(async {
             let _nodes = world::nodes(&tour_config, port_base, data.path()).await?;

@@ -11,6 +11,7 @@ use anyhow::{Context, anyhow};
 use crate::card::CardRecord;
 use crate::card::embedded::EmbeddedStore;
 use crate::card::record::{Identities, ProductKey};
+use crate::cli::demo::doors;
 use crate::cli::{Failure, boot};
 use crate::domain::clock::SystemClock;
 use crate::domain::pin::Reference;
@@ -45,6 +46,10 @@ pub(crate) fn configuration(port_base: u16, data: &Path) -> Result<Config, Failu
     for node in config.postilion.iter_mut().flat_map(|postilion| &mut postilion.nodes) {
         node.address.port = shift(node.address.port)?;
     }
+    if let Some(http) = &mut config.http {
+        http.listen.set_port(shift(http.listen.port())?);
+        http.clients = data.join("clients.toml");
+    }
     config.store.directory = data.join("store");
     config.hsm.keys = data.join("keys.toml");
     config.hsm.lmk = data.join("lmk.key");
@@ -62,6 +67,8 @@ pub(crate) fn hsm(
     let lmk = Lmk::demo();
     let written = write_keys(config, world, &lmk);
     written.with_context(|| format!("the demo's keys in {}", config.hsm.keys.display()))?;
+    let data = config.hsm.keys.parent().unwrap_or(Path::new("."));
+    doors::write(config, &lmk, data).context("the demo's HTTP doors")?;
     boot::open_hsm(config, clock)
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::cli::serve::NodeState;
 use crate::domain::clock::Clock;
 use crate::host::{NodeStatus, Nodes};
+use crate::http::Door;
 
 impl NodeState {
     /// What `/status` shows. No card data.
@@ -28,6 +29,18 @@ impl NodeState {
                 })
             })
             .collect();
+        let doors: Vec<_> = self
+            .http
+            .iter()
+            .flat_map(|http| Door::ALL.map(|door| (http, door)))
+            .map(|(http, door)| {
+                json!({
+                    "name": door.name(),
+                    "listen": http.settings().listen.to_string(),
+                    "in_flight": http.in_flight(door),
+                })
+            })
+            .collect();
         let nodes = self.switch.hosts().as_deref().map(Nodes::status);
         let hosts: Vec<_> = nodes.iter().flatten().map(host).collect();
         let store = self.switch.store().status();
@@ -47,6 +60,7 @@ impl NodeState {
             "ready": self.readiness.is_ready(),
             "closed": closed,
             "links": links,
+            "doors": doors,
             "store": {
                 "cards": store.cards,
                 "transaction_keys": store.transaction_keys,

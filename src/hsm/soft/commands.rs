@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hmac::Mac as _;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
@@ -438,6 +439,21 @@ impl Hsm for SoftHsm {
             }
             right |= is_right(&previous.key)?;
         }
+        Ok(if right { Verdict::Right } else { Verdict::Wrong })
+    }
+
+    async fn verify_hmac(
+        &self,
+        key: KeyId,
+        message: &[u8],
+        expected: &[u8],
+    ) -> Result<Verdict, HsmError> {
+        let keys = self.ring.load();
+        let key = &keys.of_type(key, KeyType::Signature)?.newest;
+        let Schedule::Hmac(mac) = &key.schedule else { return Err(HsmError::KeyUnusable) };
+        let mut mac = mac.clone();
+        mac.update(message);
+        let right = mac.verify_slice(expected).is_ok();
         Ok(if right { Verdict::Right } else { Verdict::Wrong })
     }
 

@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use aes::{Aes128, Aes192, Aes256};
 
+use hmac::Hmac;
+use sha2::Sha256;
+
 use crate::domain::clock::WallMillis;
 use crate::domain::pin::KeyId;
 use crate::hsm::HsmError;
@@ -153,6 +156,8 @@ pub(super) struct Loaded {
 pub(super) enum Schedule {
     /// Blocks of format 4.
     Aes(AesBlocks),
+    /// Signatures of clients.
+    Hmac(Hmac<Sha256>),
     /// MACs.
     Mac(RetailMac),
     /// No command here uses it.
@@ -185,6 +190,7 @@ impl Loaded {
                 Algorithm::Hmac | Algorithm::Rsa => None,
             },
             KeyType::Rsa => RsaKey::new(bytes).map(Box::new).map(Schedule::Rsa),
+            KeyType::Signature => Hmac::new_from_slice(bytes).ok().map(Schedule::Hmac),
             KeyType::Zak => RetailMac::new(bytes).map(Schedule::Mac),
             KeyType::Audit | KeyType::Bdk | KeyType::PanHash | KeyType::PanSeal | KeyType::Zmk => {
                 None

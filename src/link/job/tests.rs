@@ -159,6 +159,15 @@ impl Hsm for Panicking {
         self.0.verify_mac(key, message, expected).await
     }
 
+    async fn verify_hmac(
+        &self,
+        key: KeyId,
+        message: &[u8],
+        expected: &[u8],
+    ) -> Result<Verdict, HsmError> {
+        self.0.verify_hmac(key, message, expected).await
+    }
+
     async fn check_value(&self, key: KeyId) -> Result<[u8; 3], HsmError> {
         self.0.check_value(key).await
     }

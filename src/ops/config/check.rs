@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use crate::limits;
 use crate::ops::config::product::PinMethod;
 use crate::ops::config::source::{ConfigError, Source};
-use crate::ops::config::{Config, Link, host};
+use crate::ops::config::{Config, Link, host, http};
 
 /// What the switch knows by name. Each function says why a name is no good.
 #[derive(Clone, Copy)]
@@ -90,6 +90,12 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         check_link(config, link, &format!("link[{index}]"))?;
     }
     check_unique(config)?;
+    if let Some(http) = &config.http {
+        http::check(config, http)?;
+        if let Some(request_ms) = http.request_ms {
+            check_request_ms(config, "http.request_ms", request_ms)?;
+        }
+    }
     match &config.postilion {
         Some(postilion) => host::check::check(config, postilion),
         None => Ok(()),
@@ -191,8 +197,9 @@ fn check_unique(config: &Config) -> Result<(), ConfigError> {
     let admin = ("admin.listen".to_owned(), config.admin.listen);
     let links = config.links.iter().enumerate();
     let links = links.map(|(index, link)| (format!("link[{index}].listen"), link.listen));
+    let doors = config.http.iter().map(|http| ("http.listen".to_owned(), http.listen));
     let mut listeners = vec![admin];
-    for (key, address) in links {
+    for (key, address) in links.chain(doors) {
         if let Some((other, _)) = listeners.iter().find(|(_, other)| clash(*other, address)) {
             return Err(config.error(&key, format!("{address} is taken by {other}")));
         }

@@ -17,6 +17,7 @@ use crate::limits;
 
 mod check;
 mod host;
+mod http;
 mod link;
 mod product;
 mod route;
@@ -28,6 +29,7 @@ pub use check::Names;
 pub use host::{
     Address, Breaker, FixedElement, HostKeyExchange, HostNode, NewPinSide, Postilion, Reversals,
 };
+pub use http::{ClientRight, Http, HttpClient, HttpClients, Jwt};
 pub use link::{ActiveWish, Link, LinkKeyExchange, LinkMac, LinkTls};
 pub use product::{PinMethod, Product, Validation};
 pub use route::Routing;
@@ -56,6 +58,8 @@ pub struct Config {
     pub routing: Routing,
     /// The Postilion hosts.
     pub postilion: Option<Postilion>,
+    /// The HTTP doors.
+    pub http: Option<Http>,
     source: Source,
 }
 
@@ -239,6 +243,7 @@ struct File {
     #[serde(default, rename = "route")]
     rules: Vec<route::RuleText>,
     postilion: Option<Postilion>,
+    http: Option<Http>,
 }
 
 impl Config {
@@ -290,6 +295,7 @@ impl Config {
             products,
             routing,
             postilion: file.postilion,
+            http: file.http,
             source,
         };
         check::check(&config)?;
@@ -315,6 +321,9 @@ impl Config {
         resolve(&mut self.store.directory);
         resolve(&mut self.hsm.keys);
         resolve(&mut self.hsm.lmk);
+        if let Some(http) = &mut self.http {
+            http.resolve_paths(base);
+        }
         let dialect = |name: &mut String| {
             if link::is_dialect_file(name) {
                 *name = base.join(&*name).display().to_string();

@@ -13,6 +13,7 @@ use bytes::BytesMut;
 use jiff::civil::DateTime;
 
 use crate::cli::decode::{Style, put};
+use crate::cli::demo::doors;
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::pan::Pan;
 use crate::domain::request::Operation;
@@ -92,6 +93,11 @@ pub(super) fn addresses(config: &Config, port_base: u16) -> anyhow::Result<()> {
     };
     let admin = config.admin.listen;
     let pan = String::from_utf8_lossy(steps::PLAIN);
+    if let Some(http) = &config.http {
+        let _ = writeln!(out, "  {:<22} five HTTP doors, /docs", http.listen.to_string());
+        let public = http.clients.with_file_name(doors::PUBLIC);
+        let _ = writeln!(out, "  {:<22} key of the door postcard", public.display());
+    }
     let _ = writeln!(out, "  {:<22} metrics, status", admin.to_string());
     let _ = writeln!(out, "\n  {base}pinion send --echo");
     let _ = writeln!(out, "  {base}pinion send --pan {pan}      asks for both PINs");

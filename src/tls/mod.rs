@@ -1,6 +1,6 @@
 //! TLS of a listener: certificates from files, client certificates where an authority is named, reload without a gap.
 //!
-//! [`Tls`] is made at start and given to every connection of its link; [`Tls::reload`] reads the files again and swaps
+//! [`Tls`] is made at start and given to every connection of its listener; [`Tls::reload`] reads the files again and swaps
 //! the result in, so that connections under way keep the old certificate and new ones get the new.
 //!
 //! **Never here:** sockets, timeouts (the caller bounds the handshake), checking of peers by name: who may ask what is
@@ -95,6 +95,7 @@ pub enum TlsError {
 /// TLS of one listener.
 pub struct Tls {
     files: TlsFiles,
+    protocols: &'static [&'static [u8]],
     acceptor: ArcSwap<ServerConfig>,
 }
 
@@ -104,8 +105,19 @@ impl Tls {
     /// # Errors
     /// [`TlsError`] names the file.
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
-        let config = server_config(&files)?;
-        Ok(Self { files, acceptor: ArcSwap::from_pointee(config) })
+        Self::load_for(files, &[])
+    }
+
+    /// As [`Tls::load`], for a listener that speaks one of several protocols: their ALPN names, the liked one first.
+    ///
+    /// # Errors
+    /// As [`Tls::load`].
+    pub fn load_for(
+        files: TlsFiles,
+        protocols: &'static [&'static [u8]],
+    ) -> Result<Self, TlsError> {
+        let config = server_config(&files, protocols)?;
+        Ok(Self { files, protocols, acceptor: ArcSwap::from_pointee(config) })
     }
 
     /// Reads the files again. New connections get what they hold now.
@@ -113,7 +125,7 @@ impl Tls {
     /// # Errors
     /// [`TlsError`]; the listener then goes on with what it had.
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.acceptor.store(Arc::new(server_config(&self.files)?));
+        self.acceptor.store(Arc::new(server_config(&self.files, self.protocols)?));
         Ok(())
     }
 
@@ -136,7 +148,7 @@ impl fmt::Debug for Tls {
     }
 }
 
-fn server_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
+fn server_config(files: &TlsFiles, protocols: &[&[u8]]) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let chain = certificates(&files.certificate)?;
     let key = private_key(&files.key)?;
@@ -155,6 +167,7 @@ fn server_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
     let mut config = builder.with_single_cert(chain, key).map_err(no_key)?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     Ok(config)
 }
 
