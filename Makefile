@@ -1,6 +1,7 @@
 # What a developer types. `.ci/run` is the whole gate.
 
 # Debian packages, where a test needs one: as root, or through sudo.
+APT_UPDATE = $(if $(filter 0,$(shell id -u)),,sudo) apt-get update --quiet
 APT = $(if $(filter 0,$(shell id -u)),,sudo) apt-get install --yes --no-install-recommends
 
 .PHONY: bench demo doc fmt fuzz lint test
@@ -13,6 +14,7 @@ demo:
 # tests compare with; it goes into target/, never into the system.
 test:
 	@if [ -f tests/requirements.txt ]; then $(MAKE) --no-print-directory target/venv/done; fi
+	@command -v chromium >/dev/null || $(APT) chromium || { $(APT_UPDATE) && $(APT) chromium; }
 	PATH="$(CURDIR)/target/venv/bin:$$PATH" cargo test --locked
 
 target/venv/done: $(wildcard tests/requirements.txt)
