@@ -1,24 +1,35 @@
 #!/bin/sh
 # Measures durable PIN changes over TCP: a release switch with generated cards, `pinion load` beside it.
 #
-#   benches/load.sh [SECONDS] [CARDS]       default 20 and 100000
+#   benches/load.sh [postilion] [SECONDS] [CARDS]       default 20 and 100000
+#
+# With `postilion` the cards are those of a simulated Postilion, to which every change is forwarded: its process shares
+# the machine, and the same rate straight at one of its nodes shows what the switch adds.
 #
 # First as fast as answers come (8 connections, 32 in flight each), then at half of that rate. Everything is made in a
 # temporary directory and removed. BENCHMARKS.md says how to read the numbers. LOAD_DIR=DIR puts the store elsewhere:
 # what is measured is also the disk under it.
 set -eu
 
+route=cms
+bin=476173
+if [ "${1:-}" = postilion ]; then
+    route=postilion
+    bin=506099
+    shift
+fi
 seconds=${1:-20}
 cards=${2:-100000}
 root=$(cd "$(dirname "$0")/.." && pwd)
 pinion=${PINION:-$root/target/release/pinion}
 dir=$(mktemp -d "${LOAD_DIR:-${TMPDIR:-/tmp}}/pinion-load.XXXXXX")
 server=
+hosts=
 clean_up() {
-    if [ -n "$server" ]; then
-        kill "$server" 2>/dev/null || true
-        wait "$server" 2>/dev/null || true
-    fi
+    for process in $server $hosts; do
+        kill "$process" 2>/dev/null || true
+        wait "$process" 2>/dev/null || true
+    done
     rm -rf "$dir"
 }
 trap clean_up EXIT INT TERM
@@ -26,7 +37,7 @@ trap clean_up EXIT INT TERM
 [ -n "${PINION:-}" ] || (cd "$root" && cargo build --release --quiet)
 cp "$root/benches/pinion-load.toml" "$dir/pinion.toml"
 
-# Two keys of the demo world, each as two components.
+# Keys of the demo world, each as two components.
 keys() {
     "$pinion" keys "$@" --keys "$dir/keys.toml" --lmk "$dir/lmk.key" --allow-test-keys >/dev/null
 }
@@ -38,26 +49,66 @@ import() {
 keys init
 import zpk.atm ZPK 3C0A3F938E0FB25FA6B8C9DBEBFC0C1E
 import pvk.visa PVK 1E3C5A7896B4D2F0F0D2B496785A3C1E
-"$pinion" cards generate --config "$dir/pinion.toml" --product visa-debit --pin 1357 "$cards" >&2
+
+# Waits until a file holds a word so many times.
+wait_for() {
+    tries=0
+    until [ -f "$1" ] && [ "$(grep -c "$2" "$1")" -ge "$3" ]; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 300 ] || { cat "$1" >&2; exit 1; }
+        sleep 0.1
+    done
+}
+if [ $route = cms ]; then
+    "$pinion" cards generate --config "$dir/pinion.toml" --product visa-debit --pin 1357 "$cards" >&2
+else
+    cat "$root/benches/pinion-load-postilion.toml" >>"$dir/pinion.toml"
+    import zpk.postilion ZPK 00302253447466960F2D4B6987A5C3E1
+    # Its clear value, as the generator needs it to speak to a node itself: the sum of the two.
+    echo 1F2F3D4C5B6B79890123456789ABCDEF >"$dir/zpk.postilion"
+    "$pinion" sim postilion --listen 127.0.0.1:28591 --listen 127.0.0.1:28592 \
+        --no-sign-on-needed --cards "$cards" --bin $bin --pin 1357 >"$dir/hosts" &
+    hosts=$!
+    wait_for "$dir/hosts" listens 2
+fi
 
 "$pinion" serve --config "$dir/pinion.toml" 2>"$dir/log" &
 server=$!
-tries=0
-until grep -q listening "$dir/log"; do
-    tries=$((tries + 1))
-    [ "$tries" -lt 300 ] || { cat "$dir/log" >&2; exit 1; }
-    sleep 0.1
-done
+wait_for "$dir/log" listening 1
+[ $route = cms ] || wait_for "$dir/log" 'takes requests' 2
 
 load() {
-    "$pinion" load --to 127.0.0.1:28583 --count "$cards" --duration "${seconds}s" \
-        --server-pid "$server" "$@"
+    "$pinion" load --bin $bin --count "$cards" --duration "${seconds}s" "$@"
 }
+# Runs one and shows it; anything but approvals fails the script at its end.
+failed=0
+run() {
+    name=$1
+    shift
+    load "$@" >"$dir/$name" || failed=1
+    cat "$dir/$name"
+}
+switch="--to 127.0.0.1:28583 --server-pid $server"
 echo "closed loop, 8 connections, 32 in flight each"
-load --connections 8 --in-flight 32 >"$dir/closed"
-cat "$dir/closed"
+# shellcheck disable=SC2086 # two options with a value each
+run closed $switch --connections 8 --in-flight 32
 half=$(awk 'NR == 1 { printf "%d", $1 / 2 }' "$dir/closed")
 echo
 echo "fixed rate, $half a second"
-load --connections 8 --rate "$half"
+# shellcheck disable=SC2086
+run half $switch --connections 8 --rate "$half"
+if [ $route = postilion ]; then
+    echo
+    echo "the same rate straight at one node"
+    run straight --to 127.0.0.1:28591 --dialect postilion --zpk "$dir/zpk.postilion" \
+        --connections 8 --rate "$half"
+    awk '/^latency/ { n++; for (i = 3; i <= 9; i += 2) at[n, $i] = $(i + 1) + 0 }
+        END {
+            printf "\nadded by the switch, ms:"
+            for (i = 1; i <= split("p50 p90 p99 p99.9", names, " "); i++)
+                printf " %s %.3f", names[i], at[1, names[i]] - at[2, names[i]]
+            print ""
+        }' "$dir/half" "$dir/straight"
+fi
 awk '/^VmHWM/ { printf "\nswitch: %d MiB at most\n", $2 / 1024 }' "/proc/$server/status"
+exit $failed

@@ -36,6 +36,9 @@ pub const HOST_NODES_MAX: usize = 16;
 pub const HOST_CONNECTIONS_MAX: usize = 64;
 /// Requests one node may have unanswered. Further ones go to another node; where there is none they are shed: 91.
 pub const IN_FLIGHT_PER_NODE_MAX: usize = 16_384;
+/// Requests a node may have unanswered whatever it did before. Beyond it, it has at most what it lately answered in
+/// half of the time an answer is waited for: further ones go to another node, or are shed: 91.
+pub const IN_FLIGHT_PER_NODE_FREE: usize = 128;
 /// Elements that may pair an answer with its request. Configuration refuses more.
 pub const MATCH_FIELDS_MAX: usize = 8;
 /// Response codes one list or map of the hosts' codes may name. Configuration refuses more.
@@ -118,6 +121,8 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 64;
 pub const SIM_CHANGES_MAX: usize = 1 << 20;
 /// Reversals of originals it never saw that the simulated Postilion remembers. Past it the oldest is forgotten.
 pub const SIM_REVERSALS_MAX: usize = 1 << 16;
+/// Requests whose attempts the simulated Postilion counts while it has faults to do. Past it counting begins again.
+pub const SIM_ATTEMPTS_MAX: usize = 1 << 18;
 /// Zone keys the simulated Postilion accepts at a time. Past it the oldest goes.
 pub const SIM_ZONE_KEYS_MAX: usize = 4;
 /// Nodes of a simulated Postilion. More are refused.
@@ -133,6 +138,7 @@ const _: () = {
     assert!(PRODUCTS_MAX <= u16::MAX as usize, "rules name products by 16 bits");
     assert!(LINKS_MAX <= u16::MAX as usize, "rules name links by 16 bits");
     assert!(HOST_NODES_MAX * IN_FLIGHT_PER_NODE_MAX < 1_000_000, "trace numbers have six digits");
+    assert!(IN_FLIGHT_PER_NODE_FREE <= IN_FLIGHT_PER_NODE_MAX, "what is free is allowed");
     assert!(PIN_DIGITS_MIN < PIN_DIGITS_MAX && PIN_DIGITS_MAX < 16, "lengths are bits of a u16");
 };
 

@@ -113,7 +113,6 @@ fn connects(postilion: &Postilion) -> impl Iterator<Item = Connects<'_>> {
     postilion.nodes.iter().map(move |node| Connects { node, dialect, connections })
 }
 
-#[expect(clippy::print_stdout, reason = "what the command is asked for")]
 fn print(line: &str) {
-    println!("{line}");
+    say!("{line}");
 }

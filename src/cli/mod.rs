@@ -5,9 +5,15 @@
 //! beyond calling the module that owns them.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+/// Prints one line of data. A reader that has gone away wants no more and is no failure.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::cli::say_line(&format!($($text)*)) };
+}
 
 mod audit;
 mod boot;
@@ -110,6 +116,13 @@ impl Failure {
             Self::Usage(_) => 64,
         }
     }
+}
+
+/// Writes one line to stdout.
+pub(crate) fn say_line(line: &str) {
+    let mut out = std::io::stdout().lock();
+    // Nothing can be done about a closed terminal, and nobody is there to be told.
+    let _ = out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n"));
 }
 
 /// Runs one command line.

@@ -199,30 +199,28 @@ impl Target {
         Ok((code, answer))
     }
 
-    #[expect(clippy::print_stdout, reason = "this is the command's output")]
     fn print(&self, answer: &Value) {
         match answer.as_object() {
             Some(object) if !self.json => {
                 for (name, value) in object {
-                    println!("{name:24} {}", cell(value));
+                    say!("{name:24} {}", cell(value));
                 }
             }
-            _ => println!("{answer}"),
+            _ => say!("{answer}"),
         }
     }
 
     /// One line a row; as JSON one document a line.
-    #[expect(clippy::print_stdout, reason = "this is the command's output")]
     fn print_list(&self, answer: &Value, name: &str) -> Result<(), Failure> {
         let rows = answer[name].as_array().context("the switch does not tell that")?;
         if self.json {
             for row in rows {
-                println!("{row}");
+                say!("{row}");
             }
             return Ok(());
         }
         let Some(first) = rows.first().and_then(Value::as_object) else {
-            println!("none");
+            say!("none");
             return Ok(());
         };
         let mut table = Table::new();
@@ -231,7 +229,7 @@ impl Target {
         for row in rows {
             table.add_row(first.keys().map(|key| cell(&row[key])));
         }
-        println!("{table}");
+        say!("{table}");
         Ok(())
     }
 }

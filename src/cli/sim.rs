@@ -44,7 +44,7 @@ pub(super) struct Postilion {
     /// Keep the state in this directory; it goes on from there next time.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Seed of the faults: the same seed and the same order of requests give the same faults.
+    /// Seed of the faults: the same seed gives the same request, by its terminal and reference, the same faults.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Test cards beside those of the demo world, numbered as `pinion cards generate` does it.
@@ -104,7 +104,6 @@ impl Postilion {
         }
     }
 
-    #[expect(clippy::print_stdout, reason = "where it listens is what scripts wait for")]
     fn run(&self) -> Result<(), Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.context("cannot start the runtime")?;
@@ -115,13 +114,13 @@ impl Postilion {
             if self.json {
                 let nodes: Vec<_> = running.nodes().iter().map(ToString::to_string).collect();
                 let admin = running.admin().map(|address| address.to_string());
-                println!("{}", json!({ "nodes": nodes, "admin": admin }));
+                say!("{}", json!({ "nodes": nodes, "admin": admin }));
             } else {
                 for (address, number) in running.nodes().iter().zip(1..) {
-                    println!("node {number} listens on {address}");
+                    say!("node {number} listens on {address}");
                 }
                 if let Some(address) = running.admin() {
-                    println!("admin listens on {address}");
+                    say!("admin listens on {address}");
                 }
             }
             tokio::select! {

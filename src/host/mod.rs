@@ -25,6 +25,7 @@ mod stan;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod throughput;
 mod wire;
 mod write;
 

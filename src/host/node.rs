@@ -15,7 +15,8 @@ use crate::host::balance::Turn;
 use crate::host::breaker::{Breaker, BreakerRule, BreakerState, Pass};
 use crate::host::job::Job;
 use crate::host::meters::Meters;
-use crate::host::settings::NodeSettings;
+use crate::host::settings::{NodeSettings, Settings};
+use crate::host::throughput::Throughput;
 
 /// One node.
 pub(super) struct Node {
@@ -23,6 +24,7 @@ pub(super) struct Node {
     pub(super) name: Arc<str>,
     pub(super) address: Box<str>,
     pub(super) breaker: Breaker,
+    throughput: Throughput,
     pub(super) turn: Turn,
     pub(super) meters: Meters,
     pub(super) lines: Box<[Line]>,
@@ -80,6 +82,7 @@ impl Node {
             name: Arc::clone(&settings.name),
             address: settings.address.clone(),
             breaker: Breaker::new(rule),
+            throughput: Throughput::default(),
             turn: Turn::default(),
             meters: Meters::new(Arc::clone(&settings.name)),
             lines: jobs.into_iter().map(line).collect(),
@@ -102,6 +105,17 @@ impl Node {
     /// Requests in flight.
     pub(super) fn outstanding(&self) -> usize {
         self.outstanding.load(Ordering::Acquire)
+    }
+
+    /// Requests it may have in flight now.
+    pub(super) fn limit(&self, now: Now, settings: &Settings) -> usize {
+        self.throughput.limit(now, settings.request_time, settings.in_flight)
+    }
+
+    /// A request was answered.
+    pub(super) fn answered(&self, now: Now) {
+        self.throughput.answered(now);
+        self.breaker.answered(now);
     }
 
     /// Takes a place among at most `most`; [`Node::leave`] gives it back.

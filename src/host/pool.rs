@@ -142,7 +142,7 @@ impl Nodes {
 
     /// A place at the node whose turn it is, of those not tried before.
     fn book(&self, now: Now, stan: Stan, tried: u32) -> Result<Place, NoHost> {
-        let most = self.shared.settings.in_flight;
+        let settings = &self.shared.settings;
         let mut busy = false;
         // An ejected node is better than none.
         for ejected_too in [false, true] {
@@ -154,14 +154,15 @@ impl Nodes {
                 });
                 let counted = usable.map(|node| (node, node.outstanding(), &node.turn));
                 let mut full = false;
-                let chosen = choose(counted.filter(|(_, outstanding, _)| {
-                    full |= most <= *outstanding;
-                    *outstanding < most
+                let chosen = choose(counted.filter(|(node, outstanding, _)| {
+                    let has_room = *outstanding < node.limit(now, settings);
+                    full |= !has_room;
+                    has_room
                 }));
                 busy |= full;
                 let Some(node) = chosen else { break };
                 // Another request may have been quicker.
-                if let Some(pass) = node.enter(now, most) {
+                if let Some(pass) = node.enter(now, node.limit(now, settings)) {
                     self.turns.take(&node.turn);
                     return Ok(Place { node: Arc::clone(node), stan, pass, used: false });
                 }

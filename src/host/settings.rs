@@ -35,7 +35,7 @@ pub struct Settings {
     pub request_time: Duration,
     /// Connections to each node.
     pub connections: usize,
-    /// Requests one node may have in flight.
+    /// Requests one node may have in flight; fewer while it answers too few for that (`throughput`).
     pub in_flight: usize,
     /// Echo, answers to 0800, half frames, drain.
     pub timers: Timers,

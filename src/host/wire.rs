@@ -367,7 +367,7 @@ impl<'a> Wire<'a> {
             Awaiter::Request(waiter) => {
                 let node = self.node;
                 node.meters.seconds.record(now.saturating_sub(pending.sent_at));
-                node.breaker.answered(now);
+                node.answered(now);
                 waiter.end(Ended::Answered(read::answer(settings, node.id, code)));
                 Event::Heard
             }

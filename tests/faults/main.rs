@@ -11,8 +11,10 @@
 mod bad_input;
 mod crash;
 mod disk;
+mod flapping;
 mod guesses;
 mod leaks;
 mod ledger;
 mod overload;
+mod postilion_overload;
 mod support;

@@ -94,28 +94,27 @@ impl Report {
         self.latency.value_at_percentile(at)
     }
 
-    #[expect(clippy::print_stdout, reason = "what the command is asked for")]
     pub(super) fn print(&self, as_json: bool) {
         if as_json {
-            println!("{}", self.json());
+            say!("{}", self.json());
             return;
         }
-        println!("{:.0} changes/s, {} in {:?}", self.rate(), self.in_time, self.plan.duration);
+        say!("{:.0} changes/s, {} in {:?}", self.rate(), self.in_time, self.plan.duration);
         let shown: Vec<_> = PERCENTILES
             .iter()
             .map(|(name, at)| format!("{name} {}", millis(self.percentile(*at))))
             .collect();
-        println!("latency ms: {}, max {}", shown.join(", "), millis(self.latency.max()));
+        say!("latency ms: {}, max {}", shown.join(", "), millis(self.latency.max()));
         for (code, count) in &self.codes {
-            println!("code {}: {count}", text(*code));
+            say!("code {}: {count}", text(*code));
         }
         if 0 < self.unanswered {
-            println!("no answer: {}", self.unanswered);
+            say!("no answer: {}", self.unanswered);
         }
         if let Some(spent) = self.server_cpu {
-            println!("switch: {:.2} µs of processor time a change", self.per_change(spent));
+            say!("switch: {:.2} µs of processor time a change", self.per_change(spent));
         }
-        println!("generator: {:.2} µs of processor time a change", self.per_change(self.own_cpu));
+        say!("generator: {:.2} µs of processor time a change", self.per_change(self.own_cpu));
     }
 
     fn json(&self) -> Value {

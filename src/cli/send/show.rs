@@ -78,7 +78,6 @@ impl<'a> Seen<'a> {
 }
 
 /// Prints the answer; in JSON with what a later repeat or reversal has to name.
-#[expect(clippy::print_stdout, reason = "what the command is asked for")]
 pub(super) fn print(seen: &Seen<'_>, stamp: &Stamp, took: Duration, as_json: bool) {
     let millis = took.as_secs_f64() * 1_000.0;
     if as_json {
@@ -97,20 +96,22 @@ pub(super) fn print(seen: &Seen<'_>, stamp: &Stamp, took: Duration, as_json: boo
             "milliseconds": (millis * 1_000.0).round() / 1_000.0,
             "answer": { "mti": seen.mti(), "fields": fields },
         });
-        println!("{document}");
+        say!("{document}");
         return;
     }
     let verdict = if seen.approved() { "approved" } else { "declined" };
-    println!("{verdict}, code {}, {millis:.2} ms", seen.code);
-    println!("MTI     {}", seen.mti());
+    say!("{verdict}, code {}, {millis:.2} ms", seen.code);
+    say!("MTI     {}", seen.mti());
     for (number, name, value) in seen.fields() {
-        println!("DE {number:<4} {value:<24} {name}");
+        say!("DE {number:<4} {value:<24} {name}");
     }
     if let Some(right) = seen.mac {
-        println!("MAC     {}", if right { "right" } else { "wrong or missing" });
+        say!("MAC     {}", if right { "right" } else { "wrong or missing" });
     }
-    println!(
+    say!(
         "to repeat or reverse: --stan {:06} --rrn {:012} --at {}",
-        stamp.stan, stamp.rrn, stamp.local
+        stamp.stan,
+        stamp.rrn,
+        stamp.local
     );
 }

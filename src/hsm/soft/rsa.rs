@@ -1,8 +1,8 @@
 //! PINs that came RSA-encrypted: one private key, three paddings, one way to fail.
 //!
 //! AWS-LC checks a padding in constant time, but for PKCS #1 v1.5 it does not reject implicitly: it says that the check
-//! failed. So what a caller could measure is made alike here. A ciphertext that is no number below the modulus, which
-//! AWS-LC would refuse before the arithmetic, is replaced by one that is; where no PIN comes out, a fixed one goes on
+//! failed. So what a caller could measure is made alike here. A ciphertext that is zero or no number below the
+//! modulus, which AWS-LC refuses before the arithmetic, is replaced by one that is; where no PIN comes out, a fixed one goes on
 //! through the same steps; the verdict is told at the end. A ciphertext made up by somebody who looks for an oracle
 //! gives a PIN less often than once in 10^10 (padding, and eight hexadecimal digits that are a PIN), so that even the
 //! difference between success and failure tells nothing useful. **Never here:** a key on its way to or from a file.
@@ -53,7 +53,8 @@ impl RsaKey {
         let mut number = [0; MODULUS_BYTES_MAX];
         let number = number.get_mut(..size)?;
         // Both are public: the comparison needs no constant time.
-        let fits = cipher.len() == size && cipher < &*self.modulus;
+        let in_range = cipher < &*self.modulus && cipher.iter().any(|byte| *byte != 0);
+        let fits = cipher.len() == size && in_range;
         if fits {
             number.copy_from_slice(cipher);
         } else if let Some(last) = number.last_mut() {

@@ -46,7 +46,8 @@ pub struct Postilion {
     /// Connections to each node.
     #[serde(default = "default::connections")]
     pub connections: usize,
-    /// Requests each node may have unanswered.
+    /// Requests each node may have unanswered at most. Beyond 128 it also has no more than it lately answered in half
+    /// of `request_ms`.
     #[serde(default = "default::in_flight")]
     pub in_flight: usize,
     /// Seconds of silence after which an echo is sent.

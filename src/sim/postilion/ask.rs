@@ -3,10 +3,13 @@
 //! Which field means what is written down here a second time, apart from the dialect's own `[pin_change]`, so that a
 //! wrong line there does not answer to itself. **Never here:** what the answer is (`book`).
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use bytes::BytesMut;
 
 use crate::iso8583::{Builder, EncodeError, Message};
 use crate::sim::postilion::event::{Change, Code, Reversal};
+use crate::sim::postilion::fault::Named;
 use crate::sim::postilion::word::Word;
 
 /// Bytes of DE 53.
@@ -81,6 +84,20 @@ fn pan(message: &Message<'_>) -> Option<Word<19>> {
     let digits = message.text(2).or_else(|| message.text(35))?;
     let digits = digits.split(|b| matches!(b, b'=' | b'D')).next()?;
     Word::new(digits)
+}
+
+/// What chance knows a request by: terminal and reference, which a switch hands on as its caller gave them; where there
+/// is no reference, terminal and trace number.
+pub(super) fn named(message: &Message<'_>) -> Named {
+    let terminal: Word<8> = word(message, 41);
+    let reference: Word<12> = word(message, 37);
+    let mut hasher = DefaultHasher::new();
+    (terminal, reference).hash(&mut hasher);
+    if reference.is_empty() {
+        stan(message).hash(&mut hasher);
+    }
+    let is_reversal = Kind::of(message.mti()) == Kind::Reversal;
+    Named { name: hasher.finish(), is_reversal }
 }
 
 /// The names a change goes by; its code is not decided yet.

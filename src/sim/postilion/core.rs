@@ -13,7 +13,7 @@ use crate::iso8583::Message;
 use crate::sim::postilion::ask::{self, DE53_BYTES};
 use crate::sim::postilion::book::{Book, Content};
 use crate::sim::postilion::event::{Code, Event};
-use crate::sim::postilion::fault::{Chance, FaultError, FaultKind, FaultRules};
+use crate::sim::postilion::fault::{Attempts, Chance, Fault, FaultError, FaultKind, FaultRules};
 use crate::sim::postilion::journal::Journal;
 use crate::sim::postilion::word::Word;
 use crate::sim::postilion::zone::{KEY_BYTES, KeyRing, ZoneKey};
@@ -122,6 +122,7 @@ pub(super) struct Core {
     pub(super) clock: SystemClock,
     zone_master_key: ZoneKey,
     journal: Option<Journal>,
+    attempts: Attempts,
     /// The file failed: nothing is answered any more.
     broken: bool,
 }
@@ -134,9 +135,17 @@ impl Core {
         nodes: Vec<Node>,
         sign_on_needed: bool,
     ) -> Self {
-        let clock = SystemClock::start();
-        let journal = None;
-        Self { book, keys, nodes, sign_on_needed, clock, zone_master_key, journal, broken: false }
+        Self {
+            book,
+            keys,
+            nodes,
+            sign_on_needed,
+            clock: SystemClock::start(),
+            zone_master_key,
+            journal: None,
+            attempts: Attempts::default(),
+            broken: false,
+        }
     }
 
     /// Makes true what the file says. To be called for each event of it before [`Self::keep`].
@@ -167,6 +176,16 @@ impl Core {
     /// A node by its index.
     pub(super) fn node(&mut self, index: usize) -> Option<&mut Node> {
         self.nodes.get_mut(index)
+    }
+
+    /// What happens to a request or reversal that came to node `index`.
+    pub(super) fn fault(&mut self, message: &Message<'_>, index: usize) -> Option<Fault> {
+        let chance = &self.nodes.get(index)?.chance;
+        if !chance.has_rules() {
+            return None;
+        }
+        let request = ask::named(message);
+        chance.of_request(request, self.attempts.next(request))
     }
 
     /// Writes what was decided since. Only then may its answers leave.
@@ -265,6 +284,9 @@ impl Core {
         let nodes = self.nodes.len();
         if let Some(node) = rules.node.filter(|node| !(1..=nodes).contains(node)) {
             return Err(FaultError::Node { node, nodes });
+        }
+        if rules.seed.is_some() {
+            self.attempts.clear();
         }
         for (index, node) in self.nodes.iter_mut().enumerate() {
             if rules.node.is_none_or(|number| number == index + 1) {

@@ -1,14 +1,14 @@
 //! Faults on command: which ones a node has been told to have, and the dice that say when.
 //!
-//! The dice are a small generator with a seed, one throw for each request that can be hit: the same seed and the same
-//! order of requests give the same faults. Session messages have dice of their own, so that a reconnect does not move
-//! the others. **Never here:** doing a fault (`turn`, `connection`).
+//! What happens to a request follows from the seed, the request's own name and how often it has come: the same seed
+//! gives the same request the same fault, in whatever order and at whichever node requests come. Session messages have
+//! no such name: each throws the dice of its node. **Never here:** doing a fault (`turn`, `connection`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
-use crate::limits::SIM_HELD_MS_MAX;
+use crate::limits::{SIM_ATTEMPTS_MAX, SIM_HELD_MS_MAX};
 use crate::sim::postilion::event::Code;
 use crate::sim::postilion::word::Word;
 
@@ -214,11 +214,39 @@ fn fraction(throw: u64) -> f64 {
     (throw >> 11) as f64 / (1_u64 << 53) as f64
 }
 
+/// Which request, as far as chance goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Named {
+    /// A digest of what names it, the same each time it comes.
+    pub(super) name: u64,
+    pub(super) is_reversal: bool,
+}
+
+/// How often each request has come, so that a repeat has a fate of its own.
+#[derive(Debug, Default)]
+pub(super) struct Attempts(HashMap<Named, u64>);
+
+impl Attempts {
+    /// How often this one has come before, and that it has come once more.
+    pub(super) fn next(&mut self, request: Named) -> u64 {
+        if SIM_ATTEMPTS_MAX <= self.0.len() {
+            self.0.clear();
+        }
+        let count = self.0.entry(request).or_default();
+        *count += 1;
+        *count - 1
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
 /// The rules of one node with their dice.
 #[derive(Debug)]
 pub(super) struct Chance {
     rules: Vec<(FaultKind, FaultRule, Code)>,
-    requests: Dice,
+    seed: u64,
     session: Dice,
     stream: u64,
 }
@@ -227,8 +255,7 @@ impl Chance {
     /// No faults; the dice of node `number`.
     pub(super) fn new(seed: u64, number: usize) -> Self {
         let stream = 2 * u64::try_from(number).unwrap_or(0);
-        let requests = Dice::new(seed, stream);
-        Self { rules: Vec::new(), requests, session: Dice::new(seed, stream + 1), stream }
+        Self { rules: Vec::new(), seed, session: Dice::new(seed, stream + 1), stream }
     }
 
     /// Takes rules that were checked.
@@ -238,14 +265,21 @@ impl Chance {
         };
         self.rules = rules.faults.iter().map(known).collect();
         if let Some(seed) = rules.seed {
-            self.requests = Dice::new(seed, self.stream);
+            self.seed = seed;
             self.session = Dice::new(seed, self.stream + 1);
         }
     }
 
-    /// What happens to the next request, or to the next reversal.
-    pub(super) fn of_request(&mut self, is_reversal: bool) -> Option<Fault> {
-        let noise = self.requests.throw();
+    /// Whether requests can be hit at all.
+    pub(super) fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
+    /// What happens to this request, which has come `before` times before.
+    pub(super) fn of_request(&self, request: Named, before: u64) -> Option<Fault> {
+        let Named { name, is_reversal } = request;
+        let own = Dice::new(name, 2 * before + u64::from(is_reversal)).throw();
+        let noise = Dice::new(self.seed, own).throw();
         let mut left = fraction(noise);
         for (kind, rule, code) in &self.rules {
             if kind.is_of_the_session() {
@@ -314,15 +348,21 @@ mod tests {
             r#"{"seed":7,"faults":{"drop_answer":{"share":0.25,"reversals":0.75},
                 "fixed_code":{"share":0.25,"code":"C1"},"refuse_sign_on":{"share":1}}}"#,
         );
-        let run = |number| {
+        let run = |number, attempt, order: &[u64]| {
             let mut chance = Chance::new(1, number);
             chance.set(&told);
-            let throws = (0..4000).map(|at| chance.of_request(at % 4 == 3));
-            throws.map(|fault| fault.map(|f| f.kind)).collect::<Vec<_>>()
+            let of = |name: &u64| {
+                let request = Named { name: *name, is_reversal: name % 4 == 3 };
+                (*name, chance.of_request(request, attempt).map(|fault| fault.kind))
+            };
+            order.iter().map(of).collect::<BTreeMap<_, _>>().into_values().collect::<Vec<_>>()
         };
-        let first = run(1);
-        assert_eq!(first, run(1));
-        assert_ne!(first, run(2), "nodes have dice of their own");
+        let forth: Vec<u64> = (0..4000).collect();
+        let back: Vec<u64> = (0..4000).rev().collect();
+        let first = run(1, 0, &forth);
+        assert_eq!(first, run(1, 0, &back), "the order of requests is nothing");
+        assert_eq!(first, run(2, 0, &forth), "nor is the node they come to");
+        assert_ne!(first, run(1, 1, &forth), "a repeat has a fate of its own");
         let count = |kind, reversals: bool| {
             let hit = |(at, got): &(usize, &Option<FaultKind>)| {
                 (at % 4 == 3) == reversals && **got == Some(kind)
@@ -347,12 +387,25 @@ mod tests {
             rules(r#"{"faults":{"delay":{"share":0.5,"ms":1},"refuse_sign_on":{"share":1}}}"#);
         let mut one = Chance::new(3, 1);
         let mut other = Chance::new(3, 1);
+        assert!(!one.has_rules());
         one.set(&told);
         other.set(&told);
-        for _ in 0..100 {
+        assert!(one.has_rules());
+        for name in 0..100 {
             assert!(one.of_session(FaultKind::RefuseSignOn));
             assert!(!one.of_session(FaultKind::WrongCheckValue));
-            assert_eq!(one.of_request(false), other.of_request(false));
+            let request = Named { name, is_reversal: false };
+            assert_eq!(one.of_request(request, 0), other.of_request(request, 0));
         }
+    }
+
+    #[test]
+    fn attempts_are_counted_for_each_request() {
+        let mut attempts = Attempts::default();
+        let named = |name, is_reversal| Named { name, is_reversal };
+        let asked = [named(1, false), named(1, false), named(1, true), named(2, false)];
+        assert_eq!(asked.map(|request| attempts.next(request)), [0, 1, 0, 0]);
+        attempts.clear();
+        assert_eq!(attempts.next(named(1, false)), 0);
     }
 }

@@ -208,7 +208,8 @@ impl<'d> Session<'d> {
             }
             Kind::Request | Kind::Reversal => {
                 let now = || clock.now();
-                let fault = node.chance.of_request(kind == Kind::Reversal);
+                let fault = core.fault(&message, self.node);
+                let node = core.node(self.node)?;
                 if fault.is_some_and(|fault| fault.kind == FaultKind::CloseBefore) {
                     node.counters.faults.add(FaultKind::CloseBefore);
                     return Some(Step::Close);

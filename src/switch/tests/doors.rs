@@ -143,7 +143,7 @@ fn rules(hsm: &SoftHsm) -> Rules {
         method: Method::LmkPin,
         rules: no_current,
         recoverable: true,
-        ..visa.clone()
+        ..visa
     };
     let verve = Product {
         name: "verve".into(),

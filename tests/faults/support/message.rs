@@ -241,6 +241,12 @@ impl Client {
         let _ = self.stream.get_ref().shutdown(Shutdown::Write);
     }
 
+    /// The writing half, for a thread of its own.
+    #[track_caller]
+    pub(crate) fn writer(&self) -> TcpStream {
+        self.stream.get_ref().try_clone().expect("a second handle")
+    }
+
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.get_mut().write_all(bytes)
     }

@@ -4,10 +4,13 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
+pub(crate) mod caller;
+pub(crate) mod compare;
 pub(crate) mod leak;
 pub(crate) mod message;
 pub(crate) mod node;
 pub(crate) mod peers;
+pub(crate) mod trouble;
 
 /// How long a test waits for anything before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -23,7 +23,7 @@ pub(crate) struct Peers {
     /// Ports of the two nodes.
     pub(crate) nodes: [u16; 2],
     admin: u16,
-    child: Child,
+    pub(crate) child: Child,
 }
 
 impl Peers {

@@ -82,6 +82,11 @@ pub(super) fn addresses(config: &Config, port_base: u16) -> anyhow::Result<()> {
     for link in &config.links {
         let _ = writeln!(out, "  {:<22} {} ({})", link.listen.to_string(), link.name, link.dialect);
     }
+    for node in config.postilion.iter().flat_map(|postilion| &postilion.nodes) {
+        let _ = writeln!(out, "  {:<22} {} (simulated)", node.address.to_string(), node.name);
+    }
+    let nodes = super::world::NODES_ADMIN.saturating_add(port_base);
+    let _ = writeln!(out, "  127.0.0.1:{nodes:<12} what the nodes believe: /state");
     let base = match port_base {
         0 => String::new(),
         base => format!("PINION_DEMO_PORT_BASE={base} "),
