@@ -50,7 +50,7 @@ enum Command {
     #[command(
         after_help = "Example: pinion clients add app-1 --door p100 --right set --bin 476174"
     )]
-    Add(Add),
+    Add(Box<Add>),
     /// List the clients.
     #[command(after_help = "Example: pinion clients list --json")]
     List,
@@ -133,7 +133,10 @@ impl ClientsArgs {
         let had = HttpClients::parse(&text, &file.display().to_string())?;
         match &self.command {
             Command::Add(add) => self.add(&config, file, text, add),
-            Command::List => self.list(&had.clients),
+            Command::List => {
+                self.list(&had.clients);
+                Ok(())
+            }
             Command::Revoke { name } => self.revoke(file, &text, &had, name),
         }
     }
@@ -173,16 +176,18 @@ impl ClientsArgs {
             for (what, text) in shown {
                 document[what.replace(' ', "_")] = text.as_str().into();
             }
-            return print(&document.to_string());
+            say!("{document}");
+            return Ok(());
         }
-        print(&format!("client {} added to {origin}", add.name))?;
+        say!("client {} added to {origin}", add.name);
         for (what, text) in shown {
-            print(&format!("{what:<17} {}", text.as_str()))?;
+            say!("{what:<17} {}", text.as_str());
         }
-        print("What is printed here is kept nowhere. Send the switch SIGHUP to let the client in.")
+        say!("What is printed here is kept nowhere. Send the switch SIGHUP to let the client in.");
+        Ok(())
     }
 
-    fn list(&self, clients: &[HttpClient]) -> Result<(), Failure> {
+    fn list(&self, clients: &[HttpClient]) {
         let rights = |client: &HttpClient| {
             client.rights.iter().map(|right| right.label()).collect::<Vec<_>>()
         };
@@ -205,7 +210,8 @@ impl ClientsArgs {
                 })
             };
             let rows = Value::Array(clients.iter().map(row).collect());
-            return print(&rows.to_string());
+            say!("{rows}");
+            return;
         }
         let mut table = comfy_table::Table::new();
         table.load_style(comfy_table::presets::NOTHING);
@@ -219,7 +225,7 @@ impl ClientsArgs {
                 client.per_second.to_string(),
             ]);
         }
-        print(&table.to_string())
+        say!("{table}");
     }
 
     fn revoke(
@@ -244,10 +250,12 @@ impl ClientsArgs {
         }
         write(file, &left).with_context(|| file.display().to_string())?;
         if self.json {
-            return print(&json!({ "revoked": name }).to_string());
+            say!("{}", json!({ "revoked": name }));
+            return Ok(());
         }
-        print(&format!("client {name} is out of {}", file.display()))?;
-        print("Send the switch SIGHUP to shut it out.")
+        say!("client {name} is out of {}", file.display());
+        say!("Send the switch SIGHUP to shut it out.");
+        Ok(())
     }
 }
 
@@ -367,12 +375,6 @@ fn write(file: &Path, text: &str) -> std::io::Result<()> {
         // Best effort: what matters is that the old file stands.
         let _ = std::fs::remove_file(&temporary);
     })
-}
-
-#[expect(clippy::print_stdout, reason = "what the command is asked for")]
-fn print(line: &str) -> Result<(), Failure> {
-    println!("{line}");
-    Ok(())
 }
 
 #[cfg(test)]

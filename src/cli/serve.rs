@@ -176,7 +176,7 @@ impl Running {
         }
         if let Some((http, listener)) = doors {
             tracing::info!(link = "http", listen = %http.settings().listen, "listening");
-            serving.spawn(crate::http::serve(http, listener, drained.clone()));
+            serving.spawn(crate::http::serve(http, listener, drained));
         }
         state.readiness.open(Latch::Links);
         metrics.spawn_upkeep(UPKEEP);

@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(door: Door, lines: &[(&'static str, &'static str)], want: Result<&str, Refusal>) {
+    fn check(door: Door, lines: &[(&'static str, &'static str)], want: &Result<&str, Refusal>) {
         let all = [
             client("bank", &[Door::FirstvisionApac, Door::FirstvisionLatam], "one"),
             client("other", &[Door::Postcard], "two"),
@@ -256,7 +256,7 @@ mod tests {
         let found = Presented::of(door, &headers)
             .and_then(|presented| clients.find(door, presented, WallMillis(0)));
         let found = found.as_ref().map(|client| &*client.name).map_err(Clone::clone);
-        assert_eq!(found, want, "{lines:?}");
+        assert_eq!(&found, want, "{lines:?}");
     }
 
     #[test]
@@ -264,26 +264,26 @@ mod tests {
         use Door::{Equals, FirstvisionApac, FirstvisionLatam, P100, Postcard};
         use Refusal::{BadCredentials, NoCredentials};
         let bearer = ("authorization", "Bearer one");
-        check(FirstvisionApac, &[bearer], Ok("bank"));
-        check(FirstvisionApac, &[("authorization", "bearer  one")], Ok("bank"));
-        check(FirstvisionApac, &[], Err(NoCredentials));
-        check(FirstvisionApac, &[bearer, bearer], Err(BadCredentials));
-        check(FirstvisionApac, &[("authorization", "Bearer")], Err(BadCredentials));
-        check(FirstvisionApac, &[("authorization", "Bearer two")], Err(BadCredentials));
-        check(FirstvisionApac, &[("authorization", "ApiKey one")], Err(BadCredentials));
-        check(Postcard, &[bearer], Err(BadCredentials));
-        check(Postcard, &[("authorization", "Bearer two")], Ok("other"));
+        check(FirstvisionApac, &[bearer], &Ok("bank"));
+        check(FirstvisionApac, &[("authorization", "bearer  one")], &Ok("bank"));
+        check(FirstvisionApac, &[], &Err(NoCredentials));
+        check(FirstvisionApac, &[bearer, bearer], &Err(BadCredentials));
+        check(FirstvisionApac, &[("authorization", "Bearer")], &Err(BadCredentials));
+        check(FirstvisionApac, &[("authorization", "Bearer two")], &Err(BadCredentials));
+        check(FirstvisionApac, &[("authorization", "ApiKey one")], &Err(BadCredentials));
+        check(Postcard, &[bearer], &Err(BadCredentials));
+        check(Postcard, &[("authorization", "Bearer two")], &Ok("other"));
         let (key, id) = (("apikey", "second"), ("x-clientid", "00970"));
-        check(FirstvisionLatam, &[bearer, key, id], Ok("bank"));
-        check(FirstvisionLatam, &[bearer, key], Err(NoCredentials));
-        check(FirstvisionLatam, &[bearer, id], Err(NoCredentials));
-        check(FirstvisionLatam, &[bearer, ("apikey", "x"), id], Err(BadCredentials));
-        check(FirstvisionLatam, &[bearer, key, ("x-clientid", "0")], Err(BadCredentials));
-        check(P100, &[("x-api-key", "three")], Ok("keys"));
-        check(P100, &[("x-api-key", "")], Err(BadCredentials));
-        check(P100, &[("authorization", "ApiKey three")], Err(NoCredentials));
-        check(Equals, &[("authorization", "ApiKey three")], Ok("keys"));
-        check(Equals, &[("authorization", "Bearer three")], Err(BadCredentials));
+        check(FirstvisionLatam, &[bearer, key, id], &Ok("bank"));
+        check(FirstvisionLatam, &[bearer, key], &Err(NoCredentials));
+        check(FirstvisionLatam, &[bearer, id], &Err(NoCredentials));
+        check(FirstvisionLatam, &[bearer, ("apikey", "x"), id], &Err(BadCredentials));
+        check(FirstvisionLatam, &[bearer, key, ("x-clientid", "0")], &Err(BadCredentials));
+        check(P100, &[("x-api-key", "three")], &Ok("keys"));
+        check(P100, &[("x-api-key", "")], &Err(BadCredentials));
+        check(P100, &[("authorization", "ApiKey three")], &Err(NoCredentials));
+        check(Equals, &[("authorization", "ApiKey three")], &Ok("keys"));
+        check(Equals, &[("authorization", "Bearer three")], &Err(BadCredentials));
     }
 
     #[test]

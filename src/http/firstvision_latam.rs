@@ -112,8 +112,8 @@ impl Shapes for Latam {
         match refusal {
             Refusal::Declined(reason) => error(declined(*reason)),
             Refusal::Invalid(problems) => {
-                let errors = problems.iter().map(|problem| entry(invalid(*problem))).collect();
-                Reply::json(422, &envelope(errors))
+                let errors: Vec<_> = problems.iter().map(|p| entry(invalid(*p))).collect();
+                Reply::json(422, &envelope(&errors))
             }
             Refusal::Organization => error(Error(422, "VPL5SCP20S", "Organization not found")),
             Refusal::Empty | Refusal::Unreadable => error(Error(400, "400", "Body is not JSON")),
@@ -217,10 +217,10 @@ fn entry(Error(_, code, description): Error) -> Value {
 }
 
 fn error(error: Error) -> Reply {
-    Reply::json(error.0, &envelope(vec![entry(error)]))
+    Reply::json(error.0, &envelope(&[entry(error)]))
 }
 
-fn envelope(errors: Vec<Value>) -> Value {
+fn envelope(errors: &[Value]) -> Value {
     json!({ "hasError": true, "errors": errors, "data": null })
 }
 

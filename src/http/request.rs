@@ -22,6 +22,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::domain::clock::{Clock, Now};
 use crate::domain::outcome::{Outcome, Reason, Side};
+use crate::domain::pin::RevealedPin;
 use crate::domain::request::TransactionKey;
 use crate::hsm::{Hsm, Verdict};
 use crate::http::ask::{self, Frame};
@@ -76,7 +77,7 @@ pub(super) async fn serve<P: Parts>(
     let shapes = door.shapes();
     let reply = match &result {
         Ok(Approved { shown, answer }) => {
-            let pin = answer.pin.as_ref().map(|pin| pin.expose_digits());
+            let pin = answer.pin.as_ref().map(RevealedPin::expose_digits);
             shapes.approved(about, shown, pin)
         }
         Err(refusal) => shapes.refused(about, refusal),
@@ -122,16 +123,7 @@ async fn run<P: Parts>(
         check_media_type(head)?;
     }
     let body = read(body).await?;
-    if let Some(key) = client.signature {
-        let signature = head.headers.get("signature").and_then(|value| value.to_str().ok());
-        let signature = signature.and_then(|text| STANDARD.decode(text.trim()).ok());
-        let signature = signature.unwrap_or_default();
-        match http.switch.hsm().verify_hmac(key, &body, &signature).await {
-            Ok(Verdict::Right) => {}
-            Ok(Verdict::Wrong) => return Err(Refusal::Signature),
-            Err(_) => return Err(Refusal::Declined(Reason::HsmUnavailable)),
-        }
-    }
+    check_signature(http, &client, head, &body).await?;
     let mut frame = Frame {
         door,
         key: progress.key,
@@ -183,6 +175,24 @@ fn check_media_type(head: &Head) -> Result<(), Refusal> {
     let essence = text.split(';').next().unwrap_or_default().trim();
     let is_json = essence.eq_ignore_ascii_case("application/json");
     is_json.then_some(()).ok_or(Refusal::MediaType)
+}
+
+/// A client that shares a secret with us signs every request: HMAC-SHA-256 of the body, Base64.
+async fn check_signature<P: Parts>(
+    http: &Http<P>,
+    client: &Client,
+    head: &Head,
+    body: &[u8],
+) -> Result<(), Refusal> {
+    let Some(key) = client.signature else { return Ok(()) };
+    let signature = head.headers.get("signature").and_then(|value| value.to_str().ok());
+    let signature = signature.and_then(|text| STANDARD.decode(text.trim()).ok());
+    let signature = signature.unwrap_or_default();
+    match http.switch.hsm().verify_hmac(key, body, &signature).await {
+        Ok(Verdict::Right) => Ok(()),
+        Ok(Verdict::Wrong) => Err(Refusal::Signature),
+        Err(_) => Err(Refusal::Declined(Reason::HsmUnavailable)),
+    }
 }
 
 /// The whole body, wiped when it is dropped.

@@ -67,7 +67,7 @@ pub(crate) fn hsm(
     let lmk = Lmk::demo();
     let written = write_keys(config, world, &lmk);
     written.with_context(|| format!("the demo's keys in {}", config.hsm.keys.display()))?;
-    let data = config.hsm.keys.parent().unwrap_or(Path::new("."));
+    let data = config.hsm.keys.parent().unwrap_or_else(|| Path::new("."));
     doors::write(config, &lmk, data).context("the demo's HTTP doors")?;
     boot::open_hsm(config, clock)
 }

@@ -2,6 +2,7 @@
 //!
 //! **Never here:** a test.
 
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -155,9 +156,9 @@ impl Doors {
     ) -> TcpStream {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
         for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            write!(head, "{name}: {value}\r\n").expect("text");
         }
-        head.push_str(&format!("Content-Length: {length}\r\n\r\n"));
+        write!(head, "Content-Length: {length}\r\n\r\n").expect("text");
         let mut stream = tcp(self.port);
         stream.write_all(head.as_bytes()).expect("written");
         stream

@@ -93,18 +93,20 @@ fn codes_of_latam() {
     assert_eq!(answer.json()["errors"][0]["code"], "VPL5SCP43S");
 }
 
+/// A body of `firstvision-apac`.
+fn apac(current: &str, new: &str, pan: &str, channel: &str) -> String {
+    json!({
+        "currentPinBlock": block_hex("zpk.atm", pan, current),
+        "requestedPinBlock": block_hex("zpk.atm", pan, new),
+        "pinChannel": channel,
+    })
+    .to_string()
+}
+
 #[test]
 fn codes_of_apac() {
     let doors = with_account_status();
-    let body = |current: &str, new: &str, pan: &str, channel: &str| {
-        json!({
-            "currentPinBlock": block_hex("zpk.atm", pan, current),
-            "requestedPinBlock": block_hex("zpk.atm", pan, new),
-            "pinChannel": channel,
-        })
-        .to_string()
-    };
-    let plain = body("1234", "2580", PLAIN, "A");
+    let plain = apac("1234", "2580", PLAIN, "A");
     for (want, instrument, body) in [
         ("V5CP4001SA: ORGANIZATION RECORD NOT FOUND", "0009544410000009999", plain.clone()),
         (
@@ -127,7 +129,7 @@ fn codes_of_apac() {
         (
             "V5CP4008SA: PIN CHANGE NOT ALLOWED FOR SMART CARDS THROUGH WEB OR IVR",
             "0009544410000000031",
-            body("2580", "1379", CHIP, "W"),
+            apac("2580", "1379", CHIP, "W"),
         ),
         (
             "V5CP4009SA: CARD IS NOT ACTIVATED, PIN CHANGE NOT ALLOWED",
@@ -158,14 +160,19 @@ fn codes_of_apac() {
     // Seed 001 as it is printed, byte for byte but for white space.
     let seed = r#"[{"detail":"Please refer to invalid-params for error details","errorCode":"440401","instance":"/v1/cards/0009544410000000041/pinBlockChange","invalid-params":["V5CP4003SA: INVALID ACCOUNT TYPE, PIN CHANGE NOT ALLOWED"],"source":"VPL","status":404,"title":"Not found"}]"#;
     assert_eq!(doors.apac("0009544410000000041", &plain).body, seed);
+}
 
+#[test]
+fn codes_of_the_gateway_of_apac() {
+    let doors = Doors::start();
+    let plain = apac("1234", "2580", PLAIN, "A");
     let path = "/v1/cards/0009544410000000011/pinBlockChange";
     let (token, json) = (("authorization", "Bearer t-apac"), ("content-type", "application/json"));
     let long = format!("{{\"x\":\"{}\"}}", "y".repeat(17 * 1024));
     let set =
         json!({ "requestedPinBlock": block_hex("zpk.atm", PLAIN, "2580"), "pinChannel": "A" });
     let set = set.to_string();
-    let wrong = body("4321", "2580", PLAIN, "A");
+    let wrong = apac("4321", "2580", PLAIN, "A");
     for (want, status, method, headers, body) in [
         ("240002", 401, "PUT", vec![json], plain.as_str()),
         ("240004", 401, "PUT", vec![("authorization", "Bearer nobody"), json], &plain),

@@ -103,6 +103,7 @@ fn http_1() {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.expect("h1");
         tokio::spawn(connection);
         for _ in 0..3 {
+            sender.ready().await.expect("ready");
             let answer = sender.send_request(request("/v1/card/pin", "2580")).await;
             let answer = answer.expect("an answer");
             assert_eq!(answer.status(), 200);
