@@ -268,7 +268,8 @@ impl Done {
         tracing::warn!(link = %link.name, key, took_us = took.as_micros(),
             decode_us = spent(Stage::Decode), dedupe_us = spent(Stage::Dedupe),
             route_us = spent(Stage::Route), hsm_us = spent(Stage::Hsm),
-            commit_us = spent(Stage::Commit), host_us = spent(Stage::Host), encode_us = spent(Stage::Encode), "slow request");
+            commit_us = spent(Stage::Commit), host_us = spent(Stage::Host), encode_us = spent(Stage::Encode),
+            "slow request");
     }
 
     /// One line a request, at debug when all is well: a busy switch must not drown its log.
