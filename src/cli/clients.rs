@@ -1,8 +1,8 @@
 //! `pinion clients`: who may use the HTTP doors: added with a new token, listed, revoked.
 //!
-//! A token is printed once and kept nowhere; the file has its SHA-256. The file is replaced whole or not at all, and its
-//! comments stay. **Never here:** what a client may do while the switch runs (`http`). Where next: `ops::config::http` for
-//! the file.
+//! A token is printed once and kept nowhere; the file has its SHA-256. The file is replaced whole or not at all, and
+//! its comments stay. **Never here:** what a client may do while the switch runs (`http`). Where next:
+//! `ops::config::http` for the file.
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;

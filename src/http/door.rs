@@ -1,7 +1,7 @@
 //! What every door is made of: its endpoints, how it reads a request, how it words an answer.
 //!
-//! A door's file has only that door's shapes; all five are values of [`Shapes`]. **Never here:** who may ask (`client`),
-//! the order of the checks (`request`), a code of any vendor.
+//! A door's file has only that door's shapes; all five are values of [`Shapes`]. **Never here:** who may ask
+//! (`client`), the order of the checks (`request`), a code of any vendor.
 
 use axum::http::Method;
 use bytes::Bytes;

@@ -330,7 +330,12 @@ mod tests {
     fn the_sample_error_is_that_of_the_seed() {
         let about = About { path: "/v1/cards/0009544410000000041/pinBlockChange", correlation: "" };
         let reply = Apac.refused(about, &Refusal::Declined(Reason::AccountType));
-        let want = r#"[{"detail":"Please refer to invalid-params for error details","errorCode":"440401","instance":"/v1/cards/0009544410000000041/pinBlockChange","invalid-params":["V5CP4003SA: INVALID ACCOUNT TYPE, PIN CHANGE NOT ALLOWED"],"source":"VPL","status":404,"title":"Not found"}]"#;
+        let want = concat!(
+            r#"[{"detail":"Please refer to invalid-params for error details","errorCode":"440401","#,
+            r#""instance":"/v1/cards/0009544410000000041/pinBlockChange","#,
+            r#""invalid-params":["V5CP4003SA: INVALID ACCOUNT TYPE, PIN CHANGE NOT ALLOWED"],"#,
+            r#""source":"VPL","status":404,"title":"Not found"}]"#
+        );
         assert_eq!(std::str::from_utf8(&reply.body).unwrap(), want);
         assert_eq!(reply.status, 404);
     }

@@ -47,7 +47,7 @@ const BODY: &[Field] = &[
     Field::optional(
         "oldPin",
         RSA,
-        "Current PIN, as the new one. Required with isActiveActive=true; without it the PIN is set, for which a right is needed.",
+        "Current PIN, as the new one. Required with isActiveActive=true; without it the PIN is set, if allowed.",
     ),
     Field::optional("cvv2", digits(3, 3), "Not used by the switch."),
     Field::optional("rid", digits(1, 11), "Receiving institution towards Postilion."),

@@ -1,7 +1,7 @@
 //! TLS of a listener: certificates from files, client certificates where an authority is named, reload without a gap.
 //!
-//! [`Tls`] is made at start and given to every connection of its listener; [`Tls::reload`] reads the files again and swaps
-//! the result in, so that connections under way keep the old certificate and new ones get the new.
+//! [`Tls`] is made at start and given to every connection of its listener; [`Tls::reload`] reads the files again and
+//! swaps the result in, so that connections under way keep the old certificate and new ones get the new.
 //!
 //! **Never here:** sockets, timeouts (the caller bounds the handshake), checking of peers by name: who may ask what is
 //! a right of the link. Sessions are not resumed: links live for days, and a cache would be a lock between connections.

@@ -158,7 +158,12 @@ fn codes_of_apac() {
     let want = "V5CP4002SA: INVALID ACCOUNT STATUS, PIN CHANGE NOT ALLOWED";
     assert_eq!(answer[0]["invalid-params"], json!([want]));
     // Seed 001 as it is printed, byte for byte but for white space.
-    let seed = r#"[{"detail":"Please refer to invalid-params for error details","errorCode":"440401","instance":"/v1/cards/0009544410000000041/pinBlockChange","invalid-params":["V5CP4003SA: INVALID ACCOUNT TYPE, PIN CHANGE NOT ALLOWED"],"source":"VPL","status":404,"title":"Not found"}]"#;
+    let seed = concat!(
+        r#"[{"detail":"Please refer to invalid-params for error details","errorCode":"440401","#,
+        r#""instance":"/v1/cards/0009544410000000041/pinBlockChange","#,
+        r#""invalid-params":["V5CP4003SA: INVALID ACCOUNT TYPE, PIN CHANGE NOT ALLOWED"],"#,
+        r#""source":"VPL","status":404,"title":"Not found"}]"#
+    );
     assert_eq!(doors.apac("0009544410000000041", &plain).body, seed);
 }
 
