@@ -2,10 +2,11 @@
 //!
 //! AWS-LC checks a padding in constant time, but for PKCS #1 v1.5 it does not reject implicitly: it says that the check
 //! failed. So what a caller could measure is made alike here. A ciphertext that is zero or no number below the
-//! modulus, which AWS-LC refuses before the arithmetic, is replaced by one that is; where no PIN comes out, a fixed one goes on
-//! through the same steps; the verdict is told at the end. A ciphertext made up by somebody who looks for an oracle
-//! gives a PIN less often than once in 10^10 (padding, and eight hexadecimal digits that are a PIN), so that even the
-//! difference between success and failure tells nothing useful. **Never here:** a key on its way to or from a file.
+//! modulus, which AWS-LC refuses before the arithmetic, is replaced by one that is; where no PIN comes out, a fixed
+//! one goes on through the same steps; the verdict is told at the end. A ciphertext made up by somebody who looks for
+//! an oracle gives a PIN less often than once in 10^10 (padding, and eight hexadecimal digits that are a PIN), so
+//! that even the difference between success and failure tells nothing useful. **Never here:** a key on its way to or
+//! from a file.
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::error::Unspecified;
