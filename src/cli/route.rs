@@ -101,8 +101,9 @@ impl Explain {
             Some(digits) => Some(Tag::new(digits.as_bytes())),
             None => None,
         };
+        let door = self.link.as_deref().and_then(LinkId::of_door);
         let link = match &self.link {
-            Some(name) => {
+            Some(name) if door.is_none() => {
                 let found = config.links.iter().zip(0..).find(|(link, _)| link.name == *name);
                 let Some((link, number)) = found else {
                     let names: Vec<_> = config.links.iter().map(|l| l.name.as_str()).collect();
@@ -113,7 +114,7 @@ impl Explain {
                 };
                 Some((link, LinkId(number)))
             }
-            None => None,
+            Some(_) | None => None,
         };
         let of_link = link.and_then(|(link, _)| match link.active {
             ActiveWish::Fixed(wish) => Some(wish),
@@ -123,7 +124,7 @@ impl Explain {
             pan: self.pan()?,
             wish: self.wish.or(of_link),
             institution,
-            link: link.map(|(_, id)| id),
+            link: link.map(|(_, id)| id).or(door),
         })
     }
 

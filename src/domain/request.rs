@@ -282,6 +282,27 @@ impl Rights {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LinkId(pub u16);
 
+impl LinkId {
+    /// Number of the first HTTP door: doors follow every link there can be.
+    pub const FIRST_DOOR: usize = 256;
+    /// Names of the doors, in the order of their numbers.
+    pub const DOORS: [&str; 5] =
+        ["firstvision-latam", "firstvision-apac", "postcard", "p100", "equals"];
+
+    /// The number of the door of that name.
+    #[must_use]
+    pub fn of_door(name: &str) -> Option<Self> {
+        let place = Self::DOORS.iter().position(|door| *door == name)?;
+        u16::try_from(Self::FIRST_DOOR + place).ok().map(Self)
+    }
+
+    /// The name, where it is the number of a door.
+    #[must_use]
+    pub fn door(self) -> Option<&'static str> {
+        Self::DOORS.get(usize::from(self.0).checked_sub(Self::FIRST_DOOR)?).copied()
+    }
+}
+
 /// One request, as every link and door hands it to `switch::handle`.
 #[derive(Clone, Debug)]
 pub struct PinRequest {

@@ -15,6 +15,8 @@ use crate::http::field::{Fault, Field, Problem, Unreadable, Values};
 use crate::http::{equals, firstvision_apac, firstvision_latam, p100, postcard};
 use crate::limits::LINKS_MAX;
 
+const _: () = assert!(LINKS_MAX <= LinkId::FIRST_DOOR, "no link has the number of a door");
+
 /// The five doors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -57,7 +59,7 @@ impl Door {
     /// Its number among links and doors: after every link there can be, so that it never changes.
     #[must_use]
     pub fn link(self) -> LinkId {
-        LinkId(u16::try_from(LINKS_MAX + self.index()).unwrap_or(u16::MAX))
+        LinkId::of_door(self.name()).unwrap_or(LinkId(u16::MAX))
     }
 
     /// How its clients show who they are.

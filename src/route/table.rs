@@ -91,10 +91,10 @@ impl Table {
         self.plan.policy
     }
 
-    /// The name of a link.
+    /// The name of a link or door.
     #[must_use]
     pub fn link_name(&self, link: LinkId) -> Option<&str> {
-        self.plan.links.get(usize::from(link.0)).map(|name| &**name)
+        self.plan.links.get(usize::from(link.0)).map(|name| &**name).or(link.door())
     }
 
     /// The product at a place of the plan, as rules name them.

@@ -89,12 +89,17 @@ impl RuleText {
     ) -> Result<Rule, ConfigError> {
         name(source, &format!("{at}.name"), &self.name)?;
         let list = |key: &'static str, values| List::of(source, format!("{at}.{key}"), values);
-        let links = list("links", self.links)?.places(links)?;
+        let known: Vec<&str> = links.iter().copied().chain(LinkId::DOORS).collect();
+        let number = |place: u16| match links.len().checked_sub(usize::from(place) + 1) {
+            Some(_) => Some(LinkId(place)),
+            None => known.get(usize::from(place)).and_then(|name| LinkId::of_door(name)),
+        };
+        let named = list("links", self.links)?.places(&known)?;
         Ok(Rule {
             name: self.name.into(),
             bins: list("bins", self.bins)?.digits(1..=12)?,
             institutions: list("institutions", self.institutions)?.digits(1..=11)?,
-            links: links.into_iter().map(LinkId).collect(),
+            links: named.into_iter().filter_map(number).collect(),
             products: list("products", self.products)?.places(products)?,
             wish: self.wish,
             to: self.to,

@@ -2,6 +2,7 @@
 //!
 //! **Never here:** a test of one door's codes (`codes`), of credentials and bounds (`bounds`), of TLS (`tls`).
 
+mod active;
 mod bounds;
 mod client;
 mod codes;

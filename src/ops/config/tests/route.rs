@@ -88,7 +88,8 @@ fn rules_that_are_refused() {
     check(
         "",
         &rule("links = [\"atm-1\",\n\"atm-9\"]"),
-        "43: route[0].links[1]: there is no \"atm-9\"; there are: atm-1, atm-2",
+        "43: route[0].links[1]: there is no \"atm-9\"; there are: atm-1, atm-2, \
+         firstvision-latam, firstvision-apac, postcard, p100, equals",
     );
     check(
         "",
