@@ -24,6 +24,7 @@ mod decode;
 mod demo;
 mod dialects;
 mod encode;
+mod exchange;
 mod keys;
 mod load;
 mod operate;

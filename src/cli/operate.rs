@@ -6,14 +6,13 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, anyhow};
-use axum::http::{Method, Request, header};
+use axum::http::Method;
 use clap::{Args, Subcommand};
 use comfy_table::Table;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 
 use crate::cli::Failure;
+use crate::cli::exchange::{Ask, exchange};
 use crate::limits::ADMIN_ANSWER_BYTES_MAX;
 
 /// The switch an act is for.
@@ -163,40 +162,15 @@ impl Target {
 
     fn ask(&self, method: Method, path: &str, body: String) -> Result<Value, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (code, answer) = runtime.block_on(self.exchange(method, path, body))?;
+        let headers = &[];
+        let ask = Ask { method, path, headers, body, bytes_max: ADMIN_ANSWER_BYTES_MAX };
+        let (code, answer) = runtime.block_on(exchange(self.admin, ask))?;
+        let answer: Value = serde_json::from_slice(&answer).context("the answer is no JSON")?;
         if code == 200 {
             return Ok(answer);
         }
         let why = answer["error"].as_str().unwrap_or("no reason given");
         Err(anyhow!("{}: {code}: {why}", self.admin).into())
-    }
-
-    async fn exchange(
-        &self,
-        method: Method,
-        path: &str,
-        body: String,
-    ) -> anyhow::Result<(u16, Value)> {
-        let stream = tokio::net::TcpStream::connect(self.admin).await.with_context(|| {
-            format!("{}: is the switch running, and its admin port this one?", self.admin)
-        })?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, self.admin.to_string())
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(bytes::Bytes::from(body)))?;
-        let answer = sender.send_request(request).await?;
-        let code = answer.status().as_u16();
-        let body = Limited::new(answer.into_body(), ADMIN_ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| anyhow!("{}: {error}", self.admin))?.to_bytes();
-        drop(sender);
-        connection.abort();
-        let answer = serde_json::from_slice(&body).context("the answer is no JSON")?;
-        Ok((code, answer))
     }
 
     fn print(&self, answer: &Value) {

@@ -94,7 +94,7 @@ impl Table {
     /// The name of a link or door.
     #[must_use]
     pub fn link_name(&self, link: LinkId) -> Option<&str> {
-        self.plan.links.get(usize::from(link.0)).map(|name| &**name).or(link.door())
+        self.plan.links.get(usize::from(link.0)).map(|name| &**name).or_else(|| link.door())
     }
 
     /// The product at a place of the plan, as rules name them.

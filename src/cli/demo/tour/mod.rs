@@ -13,7 +13,6 @@ use bytes::BytesMut;
 use jiff::civil::DateTime;
 
 use crate::cli::decode::{Style, put};
-use crate::cli::demo::doors;
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::pan::Pan;
 use crate::domain::request::Operation;
@@ -26,6 +25,7 @@ use crate::sim::request::Request;
 use crate::sim::terminal::{Card, Network, Stamp};
 use crate::sim::world::World;
 
+mod doors;
 mod line;
 mod steps;
 
@@ -73,6 +73,7 @@ pub(super) async fn run(
             tour.take(index + 1, step).await?;
         }
     }
+    tour.doors(CHAPTERS.len() + 1).await?;
     tour.summary()
 }
 
@@ -95,7 +96,7 @@ pub(super) fn addresses(config: &Config, port_base: u16) -> anyhow::Result<()> {
     let pan = String::from_utf8_lossy(steps::PLAIN);
     if let Some(http) = &config.http {
         let _ = writeln!(out, "  {:<22} five HTTP doors, /docs", http.listen.to_string());
-        let public = http.clients.with_file_name(doors::PUBLIC);
+        let public = http.clients.with_file_name(crate::cli::demo::doors::PUBLIC);
         let _ = writeln!(out, "  {:<22} key of the door postcard", public.display());
     }
     let _ = writeln!(out, "  {:<22} metrics, status", admin.to_string());
@@ -243,7 +244,7 @@ impl Tour<'_> {
         let mut out = String::from("\nSummary\n");
         let _ = writeln!(
             out,
-            "  {:>2}  {:<34} {:<13} {:<8} {:<4} {:>10}",
+            "  {:>2}  {:<34} {:<17} {:<8} {:<4} {:>10}",
             "", "step", "link", "expected", "got", "time"
         );
         for result in &self.results {
@@ -252,7 +253,7 @@ impl Tour<'_> {
             let took = millis(*took);
             let _ = writeln!(
                 out,
-                "  {chapter:>2}  {what:<34} {link:<13} {want:<8} {got:<4} {took:>10}{mark}"
+                "  {chapter:>2}  {what:<34} {link:<17} {want:<8} {got:<4} {took:>10}{mark}"
             );
         }
         let failed = self.results.iter().filter(|result| result.wrong.is_some()).count();
