@@ -6,6 +6,7 @@ mod active;
 mod bounds;
 mod client;
 mod codes;
+mod failures;
 mod idempotency;
 mod tls;
 
