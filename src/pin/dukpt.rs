@@ -75,7 +75,7 @@ pub fn working_key(bdk: &[u8; 16], ksn: &[u8; 10], purpose: Purpose) -> Key16 {
     }
     // Data keys are encrypted under themselves.
     let cipher = Tdes::double(&key);
-    let mut own = key.clone();
+    let mut own = key;
     for half in own.as_chunks_mut::<8>().0 {
         cipher.encrypt(half);
     }

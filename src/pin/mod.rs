@@ -1,10 +1,9 @@
 //! PIN arithmetic on clear values: block layouts, Visa PVV, IBM 3624, the rules for new PINs, triple DES.
 //!
 //! Pure functions; digits are worked on sixteen at a time, packed in 64 bits, because a loop over them would cost as
-//! much as a cipher block. **Never here:** a key by name, an allocation, input or output, a log line. Only `hsm::soft` and
-//! the simulated payShield
-//! imports this module, because only there do clear PINs exist. Where next: [`block`] for what is encrypted, [`pvv`]
-//! and [`ibm3624`] for what is stored.
+//! much as a cipher block. **Never here:** a key by name, an allocation, input or output, a log line. Only `hsm::soft`
+//! and the simulated payShield import this module, because only there do clear PINs exist. Where next: [`block`] for
+//! what is encrypted, [`pvv`] and [`ibm3624`] for what is stored.
 
 pub mod block;
 pub mod clear;

@@ -1,7 +1,7 @@
 //! Keys of commands in the clear: opened under the LMK for what a command needs, sealed again for answers.
 //!
-//! A variant LMK cannot tell what a key is: one of another type opens to bytes of wrong parity. A key block says what it
-//! is, and for what. **Never here:** which key a command needs (`run`).
+//! A variant LMK cannot tell what a key is: one of another type opens to bytes of wrong parity. A key block says what
+//! it is, and for what. **Never here:** which key a command needs (`run`).
 
 use std::fmt;
 

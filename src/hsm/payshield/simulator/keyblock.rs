@@ -1,9 +1,9 @@
 //! Thales key blocks under the TDES and the AES test LMK, or under a TDES ZMK.
 //!
-//! Version 0: the key that encrypts is the LMK exclusive-or `45`, the one that authenticates exclusive-or `4D`; CBC from
-//! the first eight characters of the header, CBC-MAC over header and ciphertext. Version 1: both are derived as for TR-31
-//! version D; CBC from the header, CMAC over header and ciphertext. Verified against blocks of devices. **Never here:**
-//! which usages a command accepts (`key`).
+//! Version 0: the key that encrypts is the LMK exclusive-or `45`, the one that authenticates exclusive-or `4D`; CBC
+//! from the first eight characters of the header, CBC-MAC over header and ciphertext. Version 1: both are derived as
+//! for TR-31 version D; CBC from the header, CMAC over header and ciphertext. Verified against blocks of devices.
+//! **Never here:** which usages a command accepts (`key`).
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;

@@ -1,8 +1,8 @@
 //! The published test LMKs, and the arithmetic of variant LMKs: pairs, variants, key types, schemes.
 //!
-//! A key of type `XYZ` is encrypted under the pair that `YZ` names, variant `X` in the first byte of its left half. Under
-//! `U` and `T` each eight bytes of the key also have a variant in the first byte of the right half. **Never here:** key
-//! blocks (`keyblock`).
+//! A key of type `XYZ` is encrypted under the pair that `YZ` names, variant `X` in the first byte of its left half.
+//! Under `U` and `T` each eight bytes of the key also have a variant in the first byte of the right half. **Never
+//! here:** key blocks (`keyblock`).
 
 use zeroize::Zeroizing;
 

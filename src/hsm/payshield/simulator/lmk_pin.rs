@@ -1,13 +1,13 @@
 //! PINs under the LMK. How a device makes them is not public: these are the simulator's own, and no device reads them.
 //!
 //! Under a variant or TDES key block LMK: as many digits as the device is set to. All PINs are counted, shorter ones
-//! first, and the number goes through ten rounds of a Feistel network over digits whose round function is a CBC-MAC with
-//! account and round in its first block. Nine in ten numbers are no PIN, so a wrong account is nearly always seen. Under
-//! an AES LMK: the construction of the software HSM, 16 bytes. **Never here:** blocks under other keys (`pins`).
+//! first, and the number goes through ten rounds of a Feistel network over digits whose round function is a CBC-MAC
+//! with account and round in its first block. Nine in ten numbers are no PIN, so a wrong account is nearly always seen.
+//! Under an AES LMK: the construction of the software HSM, 16 bytes. **Never here:** blocks under other keys (`pins`).
 
 use zeroize::Zeroizing;
 
-use crate::domain::pan::Account12;
+use crate::domain::pan::{Account12, Pan};
 use crate::domain::pin::LmkPin;
 use crate::hsm::payshield::simulator::lmk::PIN_PAIR;
 use crate::hsm::payshield::wire::field::SealedPin;
@@ -37,7 +37,7 @@ impl PinLmk {
         account: &Account12,
         random: [u8; 4],
     ) -> SealedPin {
-        SealedPin::Block(self.wide.seal(pin, account, random).0)
+        SealedPin::Block(self.wide.seal(pin, &of_twelve(account), random).0)
     }
 
     /// `width` digits. `None` for a PIN as long as that, or longer.
@@ -62,7 +62,7 @@ impl PinLmk {
     /// The PIN. `None` where it does not open.
     pub(super) fn open(&self, sealed: &SealedPin, account: &Account12) -> Option<ClearPin> {
         match sealed {
-            SealedPin::Block(block) => self.wide.open(&LmkPin(*block), account).ok(),
+            SealedPin::Block(block) => self.wide.open(&LmkPin(*block), &of_twelve(account)).ok(),
             SealedPin::Digits(digits, count) => {
                 let width = usize::from(*count);
                 let shown = digits.get(..width)?;
@@ -104,6 +104,13 @@ impl PinLmk {
     }
 }
 
+/// The account of its twelve digits alone: some commands bring no more of it.
+fn of_twelve(account: &Account12) -> Account12 {
+    let mut number = Zeroizing::new([b'0'; 13]);
+    number[..12].copy_from_slice(account.expose_digits());
+    Pan::parse(&number[..]).map_or_else(|_| account.clone(), |pan| pan.account12())
+}
+
 /// Ten to so many.
 fn power(digits: usize) -> u64 {
     10_u64.pow(u32::try_from(digits.min(13)).unwrap_or(0))
@@ -133,7 +140,6 @@ fn pin_of(rank: u64, width: usize) -> Option<ClearPin> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::pan::Pan;
 
     fn account(twelve: &str) -> Account12 {
         Pan::parse(format!("{twelve}0").as_bytes()).unwrap().account12()

@@ -10,9 +10,9 @@ use zeroize::Zeroizing;
 /// A block cipher with its key.
 pub(super) enum Cipher {
     /// DES.
-    Des(Des),
+    Des(Box<Des>),
     /// Triple DES.
-    Tdes(TdesEde3),
+    Tdes(Box<TdesEde3>),
     /// AES.
     Aes128(Box<Aes128>),
     /// AES.
@@ -25,12 +25,12 @@ impl Cipher {
     /// DES or triple DES, by the key's length.
     pub(super) fn des(key: &[u8]) -> Option<Self> {
         if key.len() == 8 {
-            return Des::new_from_slice(key).ok().map(Self::Des);
+            return Des::new_from_slice(key).ok().map(Box::new).map(Self::Des);
         }
         let mut triple = Zeroizing::new([0; 24]);
         triple.iter_mut().zip(key.iter().chain(key)).for_each(|(to, from)| *to = *from);
         let fits = [16, 24].contains(&key.len());
-        fits.then(|| Self::Tdes(TdesEde3::new((&*triple).into())))
+        fits.then(|| Self::Tdes(Box::new(TdesEde3::new((&*triple).into()))))
     }
 
     /// AES, by the key's length.

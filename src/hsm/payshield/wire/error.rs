@@ -183,11 +183,10 @@ fn special(command: [u8; 2], error: ErrorCode) -> Option<Meaning> {
     Some(match (&command, &error.0) {
         (b"A6", b"01") => of(Class::DoneWithWarning, "imported key had another parity"),
         (b"M6" | b"M8", code) => mac(*code)?,
-        (b"CA", b"10") => of(Class::Key, "parity of the TPK"),
-        (b"CA", b"11") => of(Class::Key, "parity of the destination key"),
+        (b"CA" | b"JC", b"10") => of(Class::Key, "parity of the TPK"),
+        (b"CA" | b"G0", b"11") => of(Class::Key, "parity of the destination key"),
         (b"CC", b"10") => of(Class::Key, "parity of the source ZPK"),
         (b"CC", b"11") => of(Class::Key, "parity of the destination ZPK"),
-        (b"JC", b"10") => of(Class::Key, "parity of the TPK"),
         (b"JE", b"10") | (b"JG", b"11") => of(Class::Key, "parity of the ZPK"),
         (b"BC" | b"BE" | b"DA" | b"EA" | b"DC" | b"EC" | b"BK" | b"DU" | b"CU", b"10") => {
             of(Class::Key, "parity of the PIN key")
@@ -201,7 +200,6 @@ fn special(command: [u8; 2], error: ErrorCode) -> Option<Meaning> {
         }
         (b"G0" | b"GO" | b"GW", b"27") => of(Class::Key, "BDK is not of double or triple length"),
         (b"G0" | b"GO" | b"GQ" | b"GW", b"10") => of(Class::Key, "parity of the BDK"),
-        (b"G0", b"11") => of(Class::Key, "parity of the destination key"),
         (b"JA", b"81") => of(Class::PinLength, "length of the random PIN"),
         (b"BK" | b"CU" | b"DE" | b"DG" | b"DU" | b"EE" | b"FW" | b"JA", b"03") => {
             of(Class::OurFault, "count of excluded PINs")

@@ -116,7 +116,7 @@ impl<'a> Key<'a> {
                 reader.take(1)?;
                 Ok(Self::Stored(None, reader.unpacked()?))
             }
-            b'S' => Ok(Self::Block(block(reader, &[b'0', b'1'])?)),
+            b'S' => Ok(Self::Block(block(reader, b"01")?)),
             b'R' => Ok(Self::Tr31(block(reader, b"ABCD")?)),
             _ => Ok(Self::Ecb(Scheme::Bare, reader.hex(digits)?)),
         }
@@ -137,7 +137,7 @@ fn block<'a>(reader: &mut Reader<'a>, versions: &[u8]) -> Result<&'a [u8], Fault
     reader.of(length, |byte| byte.is_ascii_graphic() || *byte == b' ').map_err(|_| bad)
 }
 
-impl<'a> Reader<'a> {
+impl Reader<'_> {
     fn unpacked(&mut self) -> Result<[u8; 3], Fault> {
         self.chars(crate::hsm::payshield::wire::scan::is_hex)
     }

@@ -121,6 +121,7 @@ fn first_that_fits<T>(
 ///
 /// # Errors
 /// [`Fault`] with the code a device answers.
+#[must_use]
 pub fn decode_request<'a>(
     opening: &Opening<'a>,
     settings: Settings,

@@ -17,6 +17,7 @@ pub mod key;
 mod layout;
 pub mod message;
 pub mod option;
+pub mod pin_field;
 pub mod scan;
 #[cfg(test)]
 mod tests;

@@ -213,8 +213,8 @@ impl<'a> Field<'a> for CheckType {
     }
 }
 
-/// `;`, the kind of the key that wraps (`0` ZMK, `1` TMK), that key, and the scheme under it (A0). With key blocks it is
-/// seen without the `;`.
+/// `;`, the kind of the key that wraps (`0` ZMK, `1` TMK), that key, and the scheme under it (A0). With key blocks it
+/// is seen without the `;`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExportUnder<'a> {
     /// Whether it begins with `;`.

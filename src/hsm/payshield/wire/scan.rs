@@ -82,6 +82,8 @@ pub struct Reader<'a> {
     pub plus: bool,
     /// Whether a PIN block format named so far takes the whole account number (48).
     pub whole: bool,
+    /// Whether a key serial number was read: beside it accounts have a fixed length.
+    pub derived: bool,
     /// `%nn`, once it was read.
     pub lmk: Option<u8>,
 }
@@ -99,6 +101,7 @@ impl<'a> Reader<'a> {
             block: assume.block,
             plus: false,
             whole: false,
+            derived: false,
             lmk: None,
         }
     }
@@ -214,6 +217,10 @@ impl<'a> Reader<'a> {
 }
 
 /// Upper case only: what is read is written again as it was.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "as `u8::is_ascii_digit`, beside which it is passed"
+)]
 pub(crate) fn is_hex(byte: &u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'A'..=b'F')
 }

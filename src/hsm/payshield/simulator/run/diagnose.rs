@@ -19,7 +19,7 @@ pub(super) fn diagnose(desk: &Desk<'_>) -> Reply {
     })
 }
 
-pub(super) fn status(desk: &Desk<'_>, it: &Status) -> Done {
+pub(super) fn status(desk: &Desk<'_>, it: Status) -> Done {
     let text: &[u8] = match (&it.mode.0, desk.state.pci) {
         // Buffer 32K, TCP, 64 sockets, firmware, no DSP.
         (b"00", _) => b"3100641084-090600000",
@@ -34,7 +34,7 @@ pub(super) fn echo(it: &Echo<'_>) -> Reply {
     Reply::of(&Echoed { data: Text(it.data) })
 }
 
-pub(super) fn random(it: &Random) -> Done {
+pub(super) fn random(it: Random) -> Done {
     let mut bytes = vec![0; it.count.0];
     getrandom::fill(&mut bytes).map_err(|_| ErrorCode(*b"41"))?;
     Ok(Reply::of(&RandomBytes { bytes: Text(&bytes) }))

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use crate::hsm::payshield::simulator::key::{
     OpenKey, SealedKey, Sealing, Wanted, open_under_zmk, seal_block_under_zmk, seal_ecb,
 };
-use crate::hsm::payshield::simulator::run::{Desk, Done, Reply};
+use crate::hsm::payshield::simulator::run::{Desk, Done, Reply, fresh};
 use crate::hsm::payshield::wire::ErrorCode;
 use crate::hsm::payshield::wire::command::keys::{
     CheckKey, Checked, ExportKey, GenerateKey, Generated, ImportKey, ImportZpk, KeyAndCheck,
@@ -39,7 +39,7 @@ fn wrapping(
 }
 
 /// Header of a new key block. Attributes, if given, say what it is.
-fn header(attributes: &Attributes) -> [u8; BLOCK_HEADER] {
+fn header(attributes: Attributes) -> [u8; BLOCK_HEADER] {
     let mut header = *b"00000000000000FF";
     header[5..7].copy_from_slice(&attributes.usage);
     header[7] = attributes.algorithm[0];
@@ -58,7 +58,7 @@ fn sealing(
 ) -> Result<Sealing, ErrorCode> {
     match scheme_of(letter) {
         Some(NewForm::Block) => {
-            let header = attributes.map(header).or(kept).ok_or(ErrorCode::INPUT)?;
+            let header = attributes.copied().map(header).or(kept).ok_or(ErrorCode::INPUT)?;
             Ok(Sealing::Block(header))
         }
         Some(NewForm::Scheme(Scheme::Z)) | None if letter.0[0] != b'0' && letter.0[0] != b'Z' => {
@@ -71,7 +71,6 @@ fn sealing(
 
 /// What form it takes under a ZMK.
 fn seal_under_zmk(
-    desk: &Desk<'_>,
     zmk: &[u8; 16],
     letter: Letter,
     key: &OpenKey,
@@ -82,7 +81,7 @@ fn seal_under_zmk(
         Some(NewForm::Scheme(scheme)) => seal_ecb(zmk, scheme, key),
         Some(NewForm::Block) => {
             let header = attributes.ok_or(ErrorCode::INPUT)?;
-            seal_block_under_zmk(zmk, header, key, &desk.random::<16>()?)
+            seal_block_under_zmk(zmk, header, key, &fresh::<16>()?)
         }
         None if letter.0[0] == b'0' => seal_ecb(zmk, Scheme::Bare, key),
         None => Err(ErrorCode::SCHEME),
@@ -91,18 +90,16 @@ fn seal_under_zmk(
 
 /// Bytes of a new key.
 fn new_bytes(letter: Letter, attributes: Option<&Attributes>) -> Result<(usize, bool), ErrorCode> {
-    Ok(match (letter.0[0], attributes.map(|attributes| attributes.algorithm)) {
-        (b'S', Some([b'T', b'1'] | [b'D', _])) => (8, false),
-        (b'S', Some([b'T', b'2'])) => (16, false),
-        (b'S', Some([b'T', b'3'])) => (24, false),
+    let algorithm = attributes.map(|attributes| attributes.algorithm);
+    Ok(match (letter.0[0], algorithm) {
+        (b'S', Some([b'T', b'1'] | [b'D', _])) | (b'0' | b'Z', _) => (8, false),
+        (b'S', Some([b'T', b'2'])) | (b'U' | b'X', _) => (16, false),
+        (b'S', Some([b'T', b'3'])) | (b'T' | b'Y', _) => (24, false),
         (b'S', Some([b'A', b'1'])) => (16, true),
         (b'S', Some([b'A', b'2'])) => (24, true),
         (b'S', Some([b'A', b'3'])) => (32, true),
         (b'S', Some(_)) => return Err(ErrorCode::ALGORITHM),
         (b'S', None) => return Err(ErrorCode::INPUT),
-        (b'0' | b'Z', _) => (8, false),
-        (b'U' | b'X', _) => (16, false),
-        (b'T' | b'Y', _) => (24, false),
         _ => return Err(ErrorCode::SCHEME),
     })
 }
@@ -118,16 +115,16 @@ pub(super) fn generate(desk: &Desk<'_>, it: &GenerateKey<'_>) -> Done {
     }
     let attributes = it.attributes.as_ref();
     let (count, aes) = new_bytes(it.scheme, attributes)?;
-    let mut bytes = Zeroizing::new(desk.random::<32>()?[..count].to_vec());
+    let mut bytes = Zeroizing::new(fresh::<32>()?[..count].to_vec());
     if !aes {
         bytes.iter_mut().filter(|byte| byte.count_ones() % 2 == 0).for_each(|byte| *byte ^= 1);
     }
     let key = OpenKey::new(bytes, aes);
     let form = sealing(it.scheme, it.key_type, attributes, None)?;
-    let sealed = desk.lmk.seal(&key, &form, &desk.random::<16>()?)?;
+    let sealed = desk.lmk.seal(&key, &form, &fresh::<16>()?)?;
     let under = it.export.as_ref().map(|under| {
         let zmk = wrapping(desk, &under.key, under.kind.0[0] == b'1')?;
-        seal_under_zmk(desk, &zmk, under.scheme, &key, attributes.map(header))
+        seal_under_zmk(&zmk, under.scheme, &key, it.attributes.map(header))
     });
     let exported = under.transpose()?;
     let exported = exported.as_ref().map(SealedKey::as_key);
@@ -138,7 +135,7 @@ pub(super) fn import(desk: &Desk<'_>, it: &ImportKey<'_>) -> Done {
     let zmk = wrapping(desk, &it.zmk, false)?;
     let (key, right) = open_under_zmk(&zmk, &it.key)?;
     let form = sealing(it.scheme, it.key_type, it.attributes.as_ref(), key.header)?;
-    let sealed = desk.lmk.seal(&key, &form, &desk.random::<16>()?)?;
+    let sealed = desk.lmk.seal(&key, &form, &fresh::<16>()?)?;
     let code = if right { ErrorCode::OK } else { ErrorCode::WRONG };
     Ok(Reply::with(code, &KeyAndCheck { key: sealed.as_key(), check: six(&key)? }))
 }
@@ -157,14 +154,14 @@ pub(super) fn export(desk: &Desk<'_>, it: &ExportKey<'_>) -> Done {
         }
         header
     });
-    let sealed = seal_under_zmk(desk, &zmk, it.scheme, &key, header)?;
+    let sealed = seal_under_zmk(&zmk, it.scheme, &key, header)?;
     Ok(Reply::of(&KeyAndCheck { key: sealed.as_key(), check: six(&key)? }))
 }
 
 pub(super) fn import_zpk(desk: &Desk<'_>, it: &ImportZpk<'_>) -> Done {
     let zmk = wrapping(desk, &it.zmk, false)?;
     let (key, right) = open_under_zmk(&zmk, &it.key)?;
-    let letter = it.schemes.map_or(own_letter(&it.key), |schemes| schemes.lmk);
+    let letter = it.schemes.map_or_else(|| own_letter(&it.key), |schemes| schemes.lmk);
     let sealed =
         desk.lmk.seal(&key, &sealing(letter, KeyType::ZPK, None, key.header)?, &[0; 16])?;
     let check = match it.schemes.map(|schemes| schemes.check.0[0]) {

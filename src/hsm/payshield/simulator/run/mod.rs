@@ -133,12 +133,13 @@ impl Desk<'_> {
         let opened = self.pvk(key, &[b"V0", b"V1"], parity)?;
         if opened.is_aes() { Err(ErrorCode::ALGORITHM) } else { Ok(opened) }
     }
+}
 
-    fn random<const N: usize>(&self) -> Result<[u8; N], ErrorCode> {
-        let mut bytes = [0; N];
-        getrandom::fill(&mut bytes).map_err(|_| ErrorCode(*b"41"))?;
-        Ok(bytes)
-    }
+/// Bytes from the operating system.
+fn fresh<const N: usize>() -> Result<[u8; N], ErrorCode> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|_| ErrorCode(*b"41"))?;
+    Ok(bytes)
 }
 
 /// Does one command.
@@ -150,9 +151,9 @@ pub(super) fn run(desk: &Desk<'_>, request: &Request<'_>) -> Done {
         Request::ImportZpk(it) => keys::import_zpk(desk, it),
         Request::CheckKey(it) => keys::check(desk, it),
         Request::Echo(it) => Ok(diagnose::echo(it)),
-        Request::Random(it) => diagnose::random(it),
+        Request::Random(it) => diagnose::random(*it),
         Request::Diagnose(_) => Ok(diagnose::diagnose(desk)),
-        Request::Status(it) => diagnose::status(desk, it),
+        Request::Status(it) => diagnose::status(desk, *it),
         Request::EncryptPin(it) => translate::encrypt(desk, it),
         Request::RevealPin(it) => translate::reveal(desk, it),
         Request::RandomPin(it) => translate::random(desk, it),

@@ -4,8 +4,15 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 
 use crate::hsm::payshield::wire::command::Request;
-use crate::hsm::payshield::wire::message::{Opening, decode_request, encode_request};
-use crate::hsm::payshield::wire::{Envelope, Settings, frame};
+use crate::hsm::payshield::wire::command::diagnose::{Diagnosed, Nothing};
+use crate::hsm::payshield::wire::command::keys::{Checked, KeyAndCheck};
+use crate::hsm::payshield::wire::command::references::{OffsetOf, PvvOf};
+use crate::hsm::payshield::wire::command::translate::{Block, Revealed, Translated, UnderLmk};
+use crate::hsm::payshield::wire::error::{Class, ErrorCode, meaning};
+use crate::hsm::payshield::wire::message::{
+    Answer, Opening, decode_answer, decode_request, encode_answer, encode_request,
+};
+use crate::hsm::payshield::wire::{Envelope, Field, Settings, frame};
 
 pub(crate) mod sample;
 
@@ -26,6 +33,50 @@ fn read_and_write(body: &[u8]) {
     }
 }
 
+/// Writes an answer to `command` and reads it again.
+fn answered<T: Field<'static> + PartialEq + std::fmt::Debug + sample::Sample>(
+    command: [u8; 2],
+    seed: u64,
+) {
+    let data: T = Draw::new(seed).some();
+    let trailer = seed.is_multiple_of(2).then_some(&b"trailer"[..]);
+    let envelope = Envelope { header: b"HEAD", lmk: None, trailer };
+    let answer = Answer { envelope, error: ErrorCode::OK, data: Some(data) };
+    let mut body = BytesMut::new();
+    encode_answer(command, &answer, &mut body);
+    let body: &'static [u8] = body.to_vec().leak();
+    let opening = Opening::of(body, Settings::default());
+    let read = decode_answer::<T>(command, &opening, Settings::default());
+    assert_eq!(read, Ok(answer));
+    assert!(decode_answer::<T>(*b"QQ", &opening, Settings::default()).is_err());
+}
+
+/// Low numbers mean what the command says; only answers that were done have data.
+#[test]
+fn meanings_depend_on_the_command() {
+    for (command, code, class) in [
+        (b"BK", b"02", Class::DoneWithWarning),
+        (b"DU", b"02", Class::DoneWithWarning),
+        (b"M6", b"02", Class::OurFault),
+        (b"CU", b"02", Class::Key),
+        (b"A6", b"01", Class::DoneWithWarning),
+        (b"CU", b"01", Class::Wrong),
+        (b"CU", b"86", Class::TooWeak),
+        (b"CU", b"81", Class::PinLength),
+        (b"EC", b"27", Class::Key),
+        (b"CC", b"20", Class::NoPin),
+        (b"BE", b"14", Class::StoredPin),
+        (b"M8", b"06", Class::OurFault),
+        (b"EA", b"39", Class::FraudLock),
+        (b"EA", b"13", Class::OutOfService),
+        (b"EA", b"68", Class::Setup),
+        (b"EA", b"A6", Class::Key),
+        (b"EA", b"ZZ", Class::Unlisted),
+    ] {
+        assert_eq!(meaning(*command, ErrorCode(*code)).class, class, "{}", command.escape_ascii());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -41,6 +92,20 @@ proptest! {
             let read = decode_request(&opening, settings).unwrap();
             prop_assert_eq!(read, Ok((envelope, request)));
         }
+    }
+
+    #[test]
+    fn every_answer_is_read_as_it_was_written(seed: u64) {
+        answered::<Translated>(*b"CC", seed);
+        answered::<UnderLmk>(*b"JE", seed);
+        answered::<Block>(*b"JG", seed);
+        answered::<Revealed>(*b"NG", seed);
+        answered::<PvvOf>(*b"CU", seed);
+        answered::<OffsetOf>(*b"DU", seed);
+        answered::<Diagnosed>(*b"NC", seed);
+        answered::<Checked>(*b"BU", seed);
+        answered::<KeyAndCheck<'static>>(*b"A6", seed);
+        answered::<Nothing>(*b"EC", seed);
     }
 
     #[test]
@@ -67,7 +132,9 @@ proptest! {
     }
 
     #[test]
-    fn frames_come_out_as_they_went_in(bodies in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..8)) {
+    fn frames_come_out_as_they_went_in(
+        bodies in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..8),
+    ) {
         let mut stream = BytesMut::new();
         for body in &bodies {
             frame::put(&mut stream, |out| out.extend_from_slice(body)).unwrap();

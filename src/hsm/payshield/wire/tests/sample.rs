@@ -21,11 +21,13 @@ use crate::hsm::payshield::wire::option::{
 };
 
 /// Draws values; remembers what later fields depend on, as the reader does.
+#[expect(clippy::struct_excessive_bools, reason = "what the reader remembers")]
 pub(crate) struct Draw {
     state: u64,
     wide: bool,
     plus: bool,
     whole: bool,
+    derived: bool,
 }
 
 /// A value of a type.
@@ -35,7 +37,7 @@ pub(crate) trait Sample: Sized {
 
 impl Draw {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { state: seed, wide: false, plus: false, whole: false }
+        Self { state: seed, wide: false, plus: false, whole: false, derived: false }
     }
 
     /// splitmix64.
@@ -168,7 +170,7 @@ impl Sample for FormatCode {
 
 impl Sample for Account {
     fn sample(draw: &mut Draw) -> Self {
-        if draw.whole {
+        if draw.whole && !draw.derived {
             let count = 12 + draw.below(8);
             return Self::whole(&draw.of(DIGITS, count)).unwrap();
         }
@@ -237,6 +239,7 @@ impl Sample for ValidationData {
 
 impl Sample for Ksn {
     fn sample(draw: &mut Draw) -> Self {
+        draw.derived = true;
         let count = [16, 20][draw.below(2)];
         let mut digits = [b'0'; 20];
         digits[..count].copy_from_slice(&draw.of(HEX, count));
