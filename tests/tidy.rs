@@ -104,7 +104,7 @@ fn import_fault(file: &File, module: &str, target: &str) -> Option<String> {
         (_, "pin") => {
             let user = PIN_USERS.iter().any(|user| file.path.starts_with(user));
             return (!user)
-                .then(|| "only hsm::soft and hsm::payshield::simulator may use `pin`: go through the trait `Hsm`".into());
+                .then(|| "only hsm::soft and the simulated payShield may use `pin`: go through `Hsm`".into());
         }
         ("pin", _) => LEAVES.contains(&target),
         _ if LEAVES.contains(&module) => false,

@@ -1,8 +1,8 @@
 //! Terminals with derived keys: G0 translates, GO and GQ verify, GW makes and verifies MACs.
 //!
 //! GO and GQ without a MAC only (mode 0): the tail with one is in no public source. A key serial number has no length
-//! of its own, so accounts beside one are of 12 or 18 characters, and format 48 is not served. **Never here:** the derivation
-//! (`crate::pin::dukpt`).
+//! of its own, so accounts beside one are of 12 or 18 characters, and format 48 is not served. **Never here:** the
+//! derivation (`crate::pin::dukpt`).
 
 use crate::hsm::payshield::wire::error::ErrorCode;
 use crate::hsm::payshield::wire::field::{
