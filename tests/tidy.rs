@@ -103,8 +103,9 @@ fn import_fault(file: &File, module: &str, target: &str) -> Option<String> {
     let allowed = match (module, target) {
         (_, "pin") => {
             let user = PIN_USERS.iter().any(|user| file.path.starts_with(user));
-            return (!user)
-                .then(|| "only hsm::soft and the simulated payShield may use `pin`: go through `Hsm`".into());
+            return (!user).then(|| {
+                "only hsm::soft and the simulated payShield may use `pin`: go through `Hsm`".into()
+            });
         }
         ("pin", _) => LEAVES.contains(&target),
         _ if LEAVES.contains(&module) => false,
