@@ -6,16 +6,18 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Failure;
+use crate::hsm::payshield::simulator::{self as payshield, ErrorRule, FaultRules, Kind};
 use crate::sim::postilion::{self, Options, StartError, TestCards};
 
 /// Run a simulated peer.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  pinion sim postilion --listen 127.0.0.1:8591")]
+#[command(after_help = "Examples:\n  pinion sim postilion --listen 127.0.0.1:8591\n  \
+    pinion sim payshield --listen 127.0.0.1:1500")]
 pub(super) struct Sim {
     #[command(subcommand)]
     peer: Peer,
@@ -23,6 +25,8 @@ pub(super) struct Sim {
 
 #[derive(Debug, Subcommand)]
 enum Peer {
+    /// A payShield with the published test LMKs: its host commands over TCP, and faulty on command.
+    Payshield(Payshield),
     /// Postilion nodes that share one set of test cards: honest, and faulty on command.
     Postilion(Postilion),
 }
@@ -76,9 +80,157 @@ pub(super) struct Postilion {
     json: bool,
 }
 
+/// Which published test LMK.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TestLmk {
+    /// Variant LMK, check value 268604.
+    Variant,
+    /// TDES key block LMK, check value 165126.
+    TdesBlock,
+    /// AES key block LMK, check value 9D04A0.
+    AesBlock,
+}
+
+impl From<TestLmk> for Kind {
+    fn from(lmk: TestLmk) -> Self {
+        match lmk {
+            TestLmk::Variant => Self::Variant,
+            TestLmk::TdesBlock => Self::TdesBlock,
+            TestLmk::AesBlock => Self::AesBlock,
+        }
+    }
+}
+
+/// Arguments of `pinion sim payshield`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pinion sim payshield --listen 127.0.0.1:1500\n  \
+    pinion sim payshield --listen 127.0.0.1:1500 --listen 127.0.0.1:1501 --listen 127.0.0.1:1502 \\\n    \
+    --lmk variant --lmk tdes-block --admin 127.0.0.1:1590\n  \
+    curl -s localhost:1590/faults -d '{\"latency_ms\":20,\"loss\":0.01,\"errors\":{\"CU\":\"41\"}}'")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+pub(super) struct Payshield {
+    /// Where it listens: the first address works with the default LMK, the next ones with LMK 00, 01, ...
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:1500")]
+    listen: Vec<SocketAddr>,
+    /// A published test LMK; once for each id from 00 on. 00 is the default LMK.
+    #[arg(long, value_enum, default_value = "variant")]
+    lmk: Vec<TestLmk>,
+    /// Characters of the message header.
+    #[arg(long, value_name = "COUNT", default_value_t = 4)]
+    header: usize,
+    /// Longest PIN: a PIN under the LMK has one digit more.
+    #[arg(long, value_name = "DIGITS", default_value_t = 12)]
+    pin_length: usize,
+    /// Authorised state: BA and NG work, check values of 16 digits are shown in PCI-HSM mode.
+    #[arg(long)]
+    authorised: bool,
+    /// PCI-HSM mode: TPKs are of type 70D only, translations follow PCI PIN 3-3.
+    #[arg(long)]
+    pci: bool,
+    /// Decimalization tables come encrypted, as under a TDES key block LMK.
+    #[arg(long)]
+    encrypted_tables: bool,
+    /// Where faults are told: JSON over HTTP.
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+    /// Seed of the faults.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Hold every answer back so long.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    latency: u64,
+    /// Share of commands that are never answered, 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    loss: f64,
+    /// Share of commands answered up to `--reorder-ms` later, so that others overtake them, 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    reorder: f64,
+    /// How much later.
+    #[arg(long, value_name = "MS", default_value_t = 20)]
+    reorder_ms: u64,
+    /// Write answers one byte at a time.
+    #[arg(long)]
+    partial: bool,
+    /// Answer a command with an error instead of doing it; `*` is every command.
+    #[arg(long, value_name = "COMMAND=CODE")]
+    error: Vec<ErrorRule>,
+    /// Listen on other than loopback addresses.
+    #[arg(long)]
+    allow_remote: bool,
+    /// Print where it listens as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Payshield {
+    fn options(&self) -> payshield::Options {
+        let errors = self.error.iter().map(|rule| (rule.command.clone(), rule.code.clone()));
+        let mut options = payshield::Options::new(self.listen.clone());
+        options.admin = self.admin;
+        options.setup.lmks = self.lmk.iter().copied().map(Kind::from).collect();
+        options.setup.settings.header = self.header;
+        options.setup.settings.pin_digits = self.pin_length.saturating_add(1);
+        options.setup.authorised = self.authorised;
+        options.setup.pci = self.pci;
+        options.setup.encrypted_tables = self.encrypted_tables;
+        options.seed = self.seed;
+        options.allow_remote = self.allow_remote;
+        options.faults = FaultRules {
+            latency_ms: self.latency,
+            loss: self.loss,
+            reorder: self.reorder,
+            reorder_ms: self.reorder_ms,
+            partial: self.partial,
+            errors: errors.collect(),
+            ..FaultRules::default()
+        };
+        options
+    }
+
+    fn run(&self) -> Result<(), Failure> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.context("cannot start the runtime")?;
+        runtime.block_on(async {
+            let mut terminate = signal(SignalKind::terminate()).context("signals")?;
+            let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
+            let running = payshield::start(self.options()).await.map_err(not_started)?;
+            let admin = running.admin().map(|address| address.to_string());
+            if self.json {
+                let ports: Vec<_> = running.ports().iter().map(ToString::to_string).collect();
+                say!("{}", json!({ "ports": ports, "admin": admin }));
+            } else {
+                for (address, number) in running.ports().iter().zip(0_u8..) {
+                    match number.checked_sub(1) {
+                        None => say!("default LMK listens on {address}"),
+                        Some(id) => say!("LMK {id:02} listens on {address}"),
+                    }
+                }
+                if let Some(address) = admin {
+                    say!("admin listens on {address}");
+                }
+            }
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            running.stop().await;
+            Ok(())
+        })
+    }
+}
+
+fn not_started(error: payshield::StartError) -> Failure {
+    match error {
+        payshield::StartError::Bind { .. } => Failure::Other(error.into()),
+        error => Failure::Usage(error.to_string()),
+    }
+}
+
 impl Sim {
     pub(super) fn run(&self) -> Result<(), Failure> {
         match &self.peer {
+            Peer::Payshield(payshield) => payshield.run(),
             Peer::Postilion(postilion) => postilion.run(),
         }
     }

@@ -19,6 +19,7 @@ pub mod exchange;
 pub mod key;
 pub mod keyfile;
 pub mod lmk;
+pub mod payshield;
 pub mod published;
 pub mod soft;
 

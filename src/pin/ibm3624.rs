@@ -83,9 +83,9 @@ impl ValidationData {
         Ok(Self(Zeroizing::new(data.to_be_bytes())))
     }
 
-    /// Takes the eight bytes as they are.
-    #[cfg(test)]
-    pub(crate) fn from_bytes(bytes: [u8; 8]) -> Self {
+    /// Takes the eight bytes as they are: some devices are told them.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 8]) -> Self {
         Self(Zeroizing::new(bytes))
     }
 }
@@ -118,4 +118,21 @@ pub fn offset(
         *to = (10 + pin - natural) % 10;
     }
     offset
+}
+
+/// The PIN an offset leads to: natural digit plus offset, for each of its 4 to 12 digits. `None` for another number.
+#[must_use]
+pub fn pin_of_offset(
+    pvk: &Tdes,
+    table: &DecimalizationTable,
+    data: &ValidationData,
+    offset: &[u8],
+) -> Option<ClearPin> {
+    let natural = natural(pvk, table, data);
+    let mut ascii = Zeroizing::new([0; PIN_DIGITS_MAX]);
+    let wanted = ascii.get_mut(..offset.len())?;
+    for ((to, natural), offset) in wanted.iter_mut().zip(natural.iter()).zip(offset) {
+        *to = b'0' + (natural + (offset & 0x0F)) % 10;
+    }
+    ClearPin::from_ascii(wanted)
 }

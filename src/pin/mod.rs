@@ -2,12 +2,14 @@
 //!
 //! Pure functions; digits are worked on sixteen at a time, packed in 64 bits, because a loop over them would cost as
 //! much as a cipher block. **Never here:** a key by name, an allocation, input or output, a log line. Only `hsm::soft`
-//! imports this module, because only there do clear PINs exist. Where next: [`block`] for what is encrypted, [`pvv`]
-//! and [`ibm3624`] for what is stored.
+//! and the simulated payShield import this module, because only there do clear PINs exist. Where next: [`block`] for
+//! what is encrypted, [`pvv`] and [`ibm3624`] for what is stored.
 
 pub mod block;
 pub mod clear;
+pub mod dukpt;
 pub mod ibm3624;
+pub mod legacy;
 pub mod policy;
 pub mod pvv;
 pub mod tdes;

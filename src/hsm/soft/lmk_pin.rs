@@ -17,15 +17,15 @@ use crate::pin::block::{NoPin, account_field_4, pin_field_4, read_pin_field_4};
 use crate::pin::clear::ClearPin;
 
 /// The derived key, ready for work.
-pub(super) struct PinSeal(Aes256);
+pub(crate) struct PinSeal(Aes256);
 
 impl PinSeal {
-    pub(super) fn new(key: &[u8; 32]) -> Self {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
         Self(Aes256::new(key.into()))
     }
 
     /// Encrypts a PIN for one account.
-    pub(super) fn seal(&self, pin: &ClearPin, account: &Account12, random: [u8; 4]) -> LmkPin {
+    pub(crate) fn seal(&self, pin: &ClearPin, account: &Account12, random: [u8; 4]) -> LmkPin {
         let mut tail = [0; 8];
         tail[..4].copy_from_slice(&random);
         let mut block = pin_field_4(pin, tail);
@@ -36,7 +36,7 @@ impl PinSeal {
     }
 
     /// Decrypts it.
-    pub(super) fn open(&self, sealed: &LmkPin, account: &Account12) -> Result<ClearPin, NoPin> {
+    pub(crate) fn open(&self, sealed: &LmkPin, account: &Account12) -> Result<ClearPin, NoPin> {
         let mut block = Zeroizing::new(sealed.0);
         self.0.decrypt_block((&mut *block).into());
         mix(&mut block, account);

@@ -25,7 +25,7 @@ use crate::pin::ibm3624::{DecimalizationTable, Ibm3624Error};
 
 mod commands;
 mod fill;
-mod lmk_pin;
+pub(crate) mod lmk_pin;
 mod mac;
 mod ring;
 mod rsa;

@@ -1,0 +1,143 @@
+//! The device: takes the body of a frame, gives the body of the answer. Every body gets one.
+//!
+//! Without a complete command code the answer is `ZZ` and error 51; an unknown code is 68. **Never here:** sockets and
+//! faults (`server`), what a command does (`run`).
+
+use bytes::{BufMut, BytesMut};
+
+use crate::hsm::payshield::simulator::key::Lmk;
+use crate::hsm::payshield::simulator::lmk::{Kind, TDES_BLOCK};
+use crate::hsm::payshield::simulator::lmk_pin::PinLmk;
+use crate::hsm::payshield::simulator::mac::Cipher;
+use crate::hsm::payshield::simulator::run::{Desk, Reply, run};
+use crate::hsm::payshield::wire::message::{Opening, answer_code};
+use crate::hsm::payshield::wire::{ErrorCode, Settings, decode_request};
+
+/// Code of the answer to a frame that has no command code.
+const NO_CODE: [u8; 2] = *b"ZZ";
+/// Begins a trailer.
+const TRAILER: u8 = 0x19;
+
+/// How a device is set.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// LMKs, ids from 00 on. The first is the default.
+    pub lmks: Vec<Kind>,
+    /// Header and PIN length.
+    pub settings: Settings,
+    /// Authorised: clear PINs may come and go (BA, NG), 16-digit check values are shown.
+    pub authorised: bool,
+    /// PCI-HSM mode: TPKs are of type 70D only, translations follow PCI PIN 3-3.
+    pub pci: bool,
+    /// Decimalization tables come encrypted.
+    pub encrypted_tables: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            lmks: vec![Kind::Variant],
+            settings: Settings::default(),
+            authorised: false,
+            pci: false,
+            encrypted_tables: false,
+        }
+    }
+}
+
+/// What commands see of the device.
+pub(super) struct State {
+    pub(super) settings: Settings,
+    pub(super) authorised: bool,
+    pub(super) pci: bool,
+    pub(super) pins: PinLmk,
+    tables: Option<Cipher>,
+}
+
+impl State {
+    /// A decimalization table as it is meant: as it stands, or decrypted.
+    pub(super) fn table(&self, digits: [u8; 16]) -> Option<[u8; 16]> {
+        let Some(cipher) = &self.tables else { return Some(digits) };
+        let mut block = [0; 8];
+        hex::decode_to_slice(digits, &mut block).ok()?;
+        cipher.decrypt(&mut block);
+        let mut table = [0; 16];
+        hex::encode_to_slice(block, &mut table).ok()?;
+        Some(table)
+    }
+}
+
+/// A device in software.
+pub struct Device {
+    lmks: Vec<Lmk>,
+    state: State,
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Device({} LMKs)", self.lmks.len())
+    }
+}
+
+impl Device {
+    /// One with this setup.
+    #[must_use]
+    pub fn new(setup: &Setup) -> Self {
+        let lmks = (0..).zip(&setup.lmks).map(|(id, kind)| Lmk::new(*kind, id)).collect();
+        // Verified for the TDES key block LMK only; a variant LMK borrows it.
+        let masked = TDES_BLOCK.map(|byte| byte ^ 0x54);
+        let tables = if setup.encrypted_tables { Cipher::des(&masked) } else { None };
+        let state = State {
+            settings: setup.settings,
+            authorised: setup.authorised,
+            pci: setup.pci,
+            pins: PinLmk::new(),
+            tables,
+        };
+        Self { lmks, state }
+    }
+
+    /// Header and PIN length.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        self.state.settings
+    }
+
+    /// Appends the answer to a frame's body. `port` is the LMK id of the port it came to.
+    pub fn answer(&self, port: u8, body: &[u8], out: &mut BytesMut) {
+        let opening = Opening::of(body, self.state.settings);
+        let Some(code) = opening.code else {
+            out.put_slice(opening.header);
+            out.put_slice(&NO_CODE);
+            out.put_slice(&ErrorCode::HEADER.0);
+            return;
+        };
+        out.put_slice(opening.header);
+        out.put_slice(&answer_code(code));
+        let (reply, trailer) = match decode_request(&opening, self.state.settings) {
+            None => (Err(ErrorCode::DISABLED), None),
+            Some(Err(fault)) => (Err(fault.code), None),
+            Some(Ok((envelope, request))) => {
+                let id = envelope.lmk.unwrap_or(port);
+                let lmk = self.lmks.get(usize::from(id)).ok_or(ErrorCode::LMK);
+                let done = lmk.and_then(|lmk| run(&Desk { lmk, state: &self.state }, &request));
+                (done, envelope.trailer)
+            }
+        };
+        let reply = reply.unwrap_or_else(|error| Reply { error, data: BytesMut::new() });
+        out.put_slice(&reply.error.0);
+        out.put_slice(&reply.data);
+        if let Some(trailer) = trailer {
+            out.put_u8(TRAILER);
+            out.put_slice(trailer);
+        }
+    }
+
+    /// Appends an answer with an error code only, whatever the command.
+    pub fn refuse(&self, body: &[u8], error: ErrorCode, out: &mut BytesMut) {
+        let opening = Opening::of(body, self.state.settings);
+        out.put_slice(opening.header);
+        out.put_slice(&opening.code.map_or(NO_CODE, answer_code));
+        out.put_slice(&error.0);
+    }
+}

@@ -1,0 +1,196 @@
+//! A whole command or answer: header, code, fields, `%nn`, trailer.
+//!
+//! **Never here:** frames (`frame`); what a command is (`command`).
+
+use bytes::BytesMut;
+
+use crate::hsm::payshield::wire::command::Request;
+use crate::hsm::payshield::wire::error::{ErrorCode, has_data};
+use crate::hsm::payshield::wire::scan::{Assume, Fault, Field, Reader, Settings, Writer};
+
+/// Begins a trailer.
+const TRAILER: u8 = 0x19;
+/// Longest trailer.
+pub const TRAILER_BYTES_MAX: usize = 32;
+
+/// What is around the fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Envelope<'a> {
+    /// Returned as it came: it pairs answers with commands.
+    pub header: &'a [u8],
+    /// Which LMK; the one of the port if not given.
+    pub lmk: Option<u8>,
+    /// Returned as it came, if there is one.
+    pub trailer: Option<&'a [u8]>,
+}
+
+/// An answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer<'a, T> {
+    /// Header and trailer of the command.
+    pub envelope: Envelope<'a>,
+    /// What the device says of it.
+    pub error: ErrorCode,
+    /// The fields, where it was done.
+    pub data: Option<T>,
+}
+
+/// Header and command code, or what there is of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening<'a> {
+    /// Up to the set number of characters.
+    pub header: &'a [u8],
+    /// The two characters behind it, if they came.
+    pub code: Option<[u8; 2]>,
+    /// The rest.
+    pub rest: &'a [u8],
+}
+
+impl<'a> Opening<'a> {
+    /// Takes a frame's body apart.
+    #[must_use]
+    pub fn of(body: &'a [u8], settings: Settings) -> Self {
+        let (header, rest) = body.split_at(settings.header.min(body.len()));
+        match rest.split_first_chunk::<2>() {
+            Some((code, rest)) => Self { header, code: Some(*code), rest },
+            None => Self { header, code: None, rest: &[] },
+        }
+    }
+}
+
+/// The code of the answer to a command: its second character plus one.
+#[must_use]
+pub const fn answer_code(command: [u8; 2]) -> [u8; 2] {
+    [command[0], command[1].wrapping_add(1)]
+}
+
+/// Reads the end of a command or an answer: nothing may be left.
+fn tail<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a [u8]>, Fault> {
+    if reader.lmk.is_none() && reader.skip(b'%') {
+        reader.lmk = Some(u8::try_from(reader.number(2)?).unwrap_or(0));
+    }
+    let bad = reader.fault(ErrorCode::INPUT);
+    if !reader.skip(TRAILER) {
+        return if reader.left().is_empty() { Ok(None) } else { Err(bad) };
+    }
+    let count = reader.left().len();
+    let printable = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
+    if TRAILER_BYTES_MAX < count { Err(bad) } else { reader.of(count, printable).map(Some) }
+}
+
+/// Readings of a command, the usual one first: another is tried when one does not use up every byte.
+const READINGS: &[Assume] = &[
+    Assume::USUAL,
+    Assume { pair: 16, ..Assume::USUAL },
+    Assume { bare: 32, ..Assume::USUAL },
+    Assume { bare: 48, ..Assume::USUAL },
+    Assume { ksn: 16, ..Assume::USUAL },
+    Assume { ksn: 19, ..Assume::USUAL },
+    Assume { ksn: 18, ..Assume::USUAL },
+    Assume { ksn: 17, ..Assume::USUAL },
+    Assume { ksn: 15, ..Assume::USUAL },
+    Assume { ksn: 14, ..Assume::USUAL },
+    Assume { ksn: 13, ..Assume::USUAL },
+    Assume { ksn: 12, ..Assume::USUAL },
+    Assume { ksn: 20, bare: 32, ..Assume::USUAL },
+    Assume { ksn: 16, bare: 32, ..Assume::USUAL },
+];
+
+/// Readings of an answer.
+const ANSWER_READINGS: &[Assume] = &[
+    Assume::USUAL,
+    Assume { block: 32, ..Assume::USUAL },
+    Assume { check: 16, ..Assume::USUAL },
+    Assume { bare: 32, ..Assume::USUAL },
+    Assume { bare: 32, check: 16, ..Assume::USUAL },
+];
+
+/// The first reading that fits; of none, what was wrong with the usual one.
+fn first_that_fits<T>(
+    readings: &[Assume],
+    read: impl Fn(Assume) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    let usual = read(Assume::USUAL);
+    if usual.is_ok() {
+        return usual;
+    }
+    readings.iter().skip(1).find_map(|assume| read(*assume).ok()).map_or(usual, Ok)
+}
+
+/// Reads the fields of a command behind its code. `None` where the code is none we know.
+///
+/// # Errors
+/// [`Fault`] with the code a device answers.
+#[must_use]
+pub fn decode_request<'a>(
+    opening: &Opening<'a>,
+    settings: Settings,
+) -> Option<Result<(Envelope<'a>, Request<'a>), Fault>> {
+    let code = opening.code.filter(|code| Request::CODES.contains(code))?;
+    Some(first_that_fits(READINGS, |assume| {
+        let mut reader = Reader::new(opening.rest, settings, assume);
+        let request = Request::read(code, &mut reader)?;
+        let trailer = tail(&mut reader)?;
+        Ok((Envelope { header: opening.header, lmk: reader.lmk, trailer }, request))
+    }))
+}
+
+/// Appends a command, without its frame.
+pub fn encode_request(envelope: &Envelope<'_>, request: &Request<'_>, out: &mut BytesMut) {
+    let mut writer = Writer::new(out, envelope.lmk);
+    writer.put(envelope.header);
+    writer.put(&request.code());
+    request.write(&mut writer);
+    finish(envelope, writer);
+}
+
+fn finish(envelope: &Envelope<'_>, mut writer: Writer<'_>) {
+    writer.lmk();
+    if let Some(trailer) = envelope.trailer {
+        writer.byte(TRAILER);
+        writer.put(trailer);
+    }
+}
+
+/// Appends an answer to `command`, without its frame.
+pub fn encode_answer<'a, T: Field<'a>>(
+    command: [u8; 2],
+    answer: &Answer<'_, T>,
+    out: &mut BytesMut,
+) {
+    let envelope = Envelope { lmk: None, ..answer.envelope };
+    let mut writer = Writer::new(out, None);
+    writer.put(envelope.header);
+    writer.put(&answer_code(command));
+    writer.put(&answer.error.0);
+    if let Some(data) = &answer.data {
+        data.write(&mut writer);
+    }
+    finish(&envelope, writer);
+}
+
+/// Reads the answer to `command`, whose fields are `T`.
+///
+/// # Errors
+/// [`Fault`]: it is the answer to another command, or its fields are not as the manual has them.
+pub fn decode_answer<'a, T: Field<'a>>(
+    command: [u8; 2],
+    opening: &Opening<'a>,
+    settings: Settings,
+) -> Result<Answer<'a, T>, Fault> {
+    let reader = Reader::new(opening.rest, settings, Assume::USUAL);
+    if opening.code != Some(answer_code(command)) {
+        return Err(reader.fault(ErrorCode::INPUT));
+    }
+    first_that_fits(ANSWER_READINGS, |assume| {
+        let mut reader = Reader::new(opening.rest, settings, assume);
+        let error = ErrorCode(reader.chars(u8::is_ascii_alphanumeric)?);
+        let data = if has_data(command, error) { Some(T::read(&mut reader)?) } else { None };
+        let trailer = tail(&mut reader)?;
+        Ok(Answer {
+            envelope: Envelope { header: opening.header, lmk: None, trailer },
+            error,
+            data,
+        })
+    })
+}
