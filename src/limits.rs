@@ -125,6 +125,8 @@ pub const SIM_REVERSALS_MAX: usize = 1 << 16;
 pub const SIM_ATTEMPTS_MAX: usize = 1 << 18;
 /// Zone keys the simulated Postilion accepts at a time. Past it the oldest goes.
 pub const SIM_ZONE_KEYS_MAX: usize = 4;
+/// Answers of the simulated payShield that may wait on one connection. Then it reads no more until some have left.
+pub const SIM_ANSWERS_MAX: usize = 1024;
 /// Nodes of a simulated Postilion. More are refused.
 pub const SIM_NODES_MAX: usize = 16;
 /// Requests and answers one connection of a simulated node holds back. Then it reads no more until some have left.

@@ -28,10 +28,9 @@ use crate::hsm::payshield::simulator::device::{Device, Setup};
 use crate::hsm::payshield::simulator::fault::{Chance, Fate, FaultError, FaultRules};
 use crate::hsm::payshield::wire::frame;
 use crate::hsm::payshield::wire::message::Opening;
-use crate::limits::{CONNECTIONS_PER_LINK_MAX, READ_BYTES, SIM_NODES_MAX};
-
-/// Answers that may wait to be written on one connection; then it reads no more until some have left.
-const ANSWERS_MAX: usize = 1024;
+use crate::limits::{
+    CONNECTIONS_PER_LINK_MAX, READ_BYTES, SIM_ANSWERS_MAX as ANSWERS_MAX, SIM_NODES_MAX,
+};
 
 /// What to simulate.
 #[derive(Clone, Debug)]
