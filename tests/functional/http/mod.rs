@@ -8,6 +8,7 @@ mod client;
 mod codes;
 mod failures;
 mod idempotency;
+mod jwt;
 mod tls;
 
 use serde_json::json;

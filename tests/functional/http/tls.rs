@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{CertificateParams, KeyPair};
+use rustix::process::Signal;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -18,6 +19,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::client::{Doors, P100, clients, place};
+use crate::support::eventually;
+use crate::support::node::Place;
 
 const NAME: &str = "switch.test";
 
@@ -25,15 +28,42 @@ const NAME: &str = "switch.test";
 fn doors() -> (Doors, String) {
     let tls = "[http.tls]\ncertificate = \"http.pem\"\nkey = \"http.key\"\n";
     let (place, port) = place(&clients(), tls);
+    let certificate = write_certificate(&place);
+    (Doors::of((place, port)), certificate)
+}
+
+/// A new certificate and its key where the configuration names them.
+fn write_certificate(place: &Place) -> String {
     let key = KeyPair::generate().expect("a key");
     let parameters = CertificateParams::new([NAME.to_owned()]).expect("a name");
     let certificate = parameters.self_signed(&key).expect("signed").pem();
     std::fs::write(place.path("http.pem"), &certificate).expect("written");
     std::fs::write(place.path("http.key"), key.serialize_pem()).expect("written");
-    (Doors::of((place, port)), certificate)
+    certificate
+}
+
+/// SIGHUP takes a new certificate: whoever trusts only the new one is served then.
+#[test]
+fn a_new_certificate_is_taken_without_a_restart() {
+    let (doors, _) = doors();
+    let certificate = write_certificate(&doors.node.place);
+    doors.node.signal(Signal::HUP);
+    eventually("the new certificate", || {
+        let mut served = None;
+        run(async { served = try_connect(&doors, &certificate, b"http/1.1").await });
+        served
+    });
 }
 
 async fn connect(doors: &Doors, certificate: &str, protocol: &[u8]) -> TlsStream<TcpStream> {
+    try_connect(doors, certificate, protocol).await.expect("a session")
+}
+
+async fn try_connect(
+    doors: &Doors,
+    certificate: &str,
+    protocol: &[u8],
+) -> Option<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM");
     roots.add(certificate).expect("added");
@@ -46,7 +76,7 @@ async fn connect(doors: &Doors, certificate: &str, protocol: &[u8]) -> TlsStream
     config.alpn_protocols = vec![protocol.to_vec()];
     let stream = TcpStream::connect(("127.0.0.1", doors.port)).await.expect("connected");
     let name = ServerName::try_from(NAME).expect("a name");
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("a session")
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.ok()
 }
 
 fn request(path: &str, pin: &str) -> Request<Full<Bytes>> {
