@@ -26,7 +26,7 @@ use pinion::domain::clock::SystemClock;
 use pinion::domain::pan::Pan;
 use pinion::domain::pin::{BlockFormat, Method, PinRules, Reference, ZonePin};
 use pinion::domain::request::{Channel, LinkId, Operation, Rights, Tag};
-use pinion::host::NoHosts;
+use pinion::host::Nodes;
 use pinion::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
 use pinion::hsm::lmk::Lmk;
 use pinion::hsm::soft::SoftHsm;
@@ -111,7 +111,7 @@ enum Node {}
 
 impl Parts for Node {
     type Clock = SystemClock;
-    type Hosts = NoHosts;
+    type Hosts = Option<Arc<Nodes>>;
     type Hsm = Arc<SoftHsm>;
     type Store = EmbeddedStore;
 }
@@ -395,13 +395,8 @@ fn serve(
     )
     .unwrap();
     let rules = Rules { products: Products::new([world.product.clone()]), routes: routes() };
-    let parts = pinion::switch::World {
-        clock,
-        hosts: NoHosts,
-        hsm: hsm.clone(),
-        store,
-        vault: hsm.clone(),
-    };
+    let parts =
+        pinion::switch::World { clock, hosts: None, hsm: hsm.clone(), store, vault: hsm.clone() };
     let switch = Arc::new(Switch::<Node>::new(parts, rules));
     let settings = Settings {
         id: LinkId(0),

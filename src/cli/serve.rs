@@ -125,7 +125,7 @@ pub(crate) struct Running {
     drain: watch::Sender<bool>,
     serving: JoinSet<()>,
     /// Workers that send reversals. They end with this.
-    _reversing: JoinSet<()>,
+    reversing: JoinSet<()>,
     hosts: Option<host::Running>,
 }
 
@@ -186,7 +186,7 @@ impl Running {
         for worker in reversals {
             reversing.spawn(reverse(worker, state.switch.clone()));
         }
-        Ok(Self { node: state, file, drain, serving, _reversing: reversing, hosts })
+        Ok(Self { node: state, file, drain, serving, reversing, hosts })
     }
 
     /// Waits until every node takes requests, for a few seconds at most.
@@ -230,6 +230,8 @@ impl Running {
         if tokio::time::timeout(patience, all).await.is_err() {
             tracing::warn!("connections still open after drain_seconds are closed");
         }
+        // What they were sending stays unsettled, and is sent again after the next start.
+        self.reversing.abort_all();
         if let Some(hosts) = self.hosts.take() {
             hosts.stop().await;
         }

@@ -1,7 +1,7 @@
 //! Links out to the nodes of Postilion: which node takes a request, and what becomes of it there.
 //!
 //! [`Hosts`] is what the switch sees. A request gets a [`Booking`] first, so that its intent can be made durable before
-//! the first byte leaves; then it is asked, and ends as [`Asked`] says. [`Nodes`] is the real thing, [`NoHosts`] none.
+//! the first byte leaves; then it is asked, and ends as [`Asked`] says. [`Nodes`] is the real thing.
 //! **Never here:** card records, PIN work, a reason to send a request twice. Where next: `pool` for booking,
 //! `keeper` and `connection` for one connection, `mux` and `session` for its decisions, `write` and `read` for
 //! messages.
@@ -222,32 +222,4 @@ pub enum NoHost {
     /// No node is configured.
     #[error("no node is configured: add a [[postilion.node]]")]
     None,
-}
-
-/// No nodes at all, for switches that serve the CMS alone.
-#[derive(Clone, Copy, Debug)]
-pub struct NoHosts;
-
-impl Hosts for NoHosts {
-    type Place = std::convert::Infallible;
-
-    fn zone(&self) -> Option<Zone> {
-        None
-    }
-
-    fn reserve(&self) -> Result<Self::Place, NoHost> {
-        Err(NoHost::None)
-    }
-
-    fn booking(&self, place: &Self::Place) -> Booking {
-        match *place {}
-    }
-
-    async fn ask(&self, place: Self::Place, _forward: &Forward<'_>, _deadline: Now) -> Asked {
-        match place {}
-    }
-
-    async fn reverse(&self, _advice: &Advice<'_>, _deadline: Now) -> Asked {
-        Asked::NotSent(NoHost::None)
-    }
 }

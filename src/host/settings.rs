@@ -95,20 +95,6 @@ pub struct Fixed {
 }
 
 impl Fixed {
-    /// From a configuration's key, `22` or `127.3`, and its value.
-    ///
-    /// # Errors
-    /// [`SettingsError::Key`] for another form.
-    pub fn parse(key: &str, text: &str) -> Result<Self, SettingsError> {
-        let wrong = || SettingsError::Key { key: key.into() };
-        let (field, sub) = match key.split_once('.') {
-            Some((field, sub)) => (field, Some(sub.parse().map_err(|_| wrong())?)),
-            None => (key, None),
-        };
-        let field = field.parse().ok().filter(|field| (2..=128).contains(field));
-        Ok(Self { field: field.ok_or_else(wrong)?, sub, text: text.into() })
-    }
-
     /// The key it stands under.
     #[must_use]
     pub fn key(&self) -> String {

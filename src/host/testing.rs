@@ -57,7 +57,7 @@ pub(super) fn settings(addresses: &[String]) -> Settings {
         approved: codes(&["00"]),
         codes: Vec::new(),
         retry_codes: codes(&["68", "90", "91", "96"]),
-        fields: vec![Fixed::parse("22", "011").unwrap()],
+        fields: vec![fixed("22", "011")],
         breaker: BreakerRule { failures: 5, open: Duration::from_millis(500), eject_share: 0.5 },
         new_key_every: None,
         nodes: nodes.collect(),
@@ -299,4 +299,13 @@ impl Request {
             repeat,
         }
     }
+}
+
+/// An element with a fixed content, by its key in a configuration.
+pub(super) fn fixed(key: &str, text: &str) -> Fixed {
+    let (field, sub) = match key.split_once('.') {
+        Some((field, sub)) => (field, Some(sub.parse().unwrap())),
+        None => (key, None),
+    };
+    Fixed { field: field.parse().unwrap(), sub, text: text.into() }
 }

@@ -253,7 +253,8 @@ impl Job<'_> {
         }
     }
 
-    fn pan_hash(&self) -> Option<PanHash> {
+    /// The hash of the card's number, where it is known.
+    pub(super) fn pan_hash(&self) -> Option<PanHash> {
         let record = self.named.and_then(|named| named.record.as_deref());
         named_by_pan(self.card).or_else(|| record.map(|record| record.pan_hash))
     }

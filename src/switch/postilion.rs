@@ -90,8 +90,9 @@ impl<P: Parts> Switch<P> {
         //= spec/pin-change.md#9.8
         //# While a change of a card waits for its reversal, a further change of that card MUST be
         //# answered as unavailable (91): nobody knows which PIN the card has.
-        let store = &self.world.store;
-        if store.awaits_reversal(self.world.vault.pan_hash(pan)).await.map_err(refused)? {
+        if let Some(card) = job.pan_hash()
+            && self.world.store.awaits_reversal(card).await.map_err(refused)?
+        {
             return Err(Reason::Unavailable);
         }
         let hosts = &self.world.hosts;

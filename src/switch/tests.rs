@@ -17,7 +17,7 @@ use crate::domain::request::{
     CardName, Channel, LinkId, Operation, PinRequest, Rights, Trace, TransactionKey,
 };
 use crate::domain::vault::Vault;
-use crate::host::NoHosts;
+use crate::host::Nodes;
 use crate::hsm::Hsm;
 use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
 use crate::hsm::lmk::Lmk;
@@ -37,7 +37,7 @@ enum Test {}
 
 impl Parts for Test {
     type Clock = SystemClock;
-    type Hosts = NoHosts;
+    type Hosts = Option<Arc<Nodes>>;
     type Hsm = Arc<SoftHsm>;
     type Store = EmbeddedStore;
 }
@@ -70,7 +70,7 @@ fn world() -> World {
     bulk.finish().unwrap();
     let rules = Rules { products: Products::new([product(&hsm)]), routes: Table::default() };
     let parts =
-        crate::switch::World { clock, hosts: NoHosts, hsm: hsm.clone(), store, vault: hsm.clone() };
+        crate::switch::World { clock, hosts: None, hsm: hsm.clone(), store, vault: hsm.clone() };
     let switch = Arc::new(Switch::new(parts, rules));
     World { switch, hsm, _directory: directory }
 }

@@ -17,7 +17,7 @@ use crate::domain::outcome::HostCode;
 use crate::domain::pin::KeyId;
 use crate::domain::request::Tag;
 use crate::host::{
-    self, BreakerRule, Fixed, KeyTaker, NodeSettings, Nodes, Refused, Settings, Side, Timers, Zone,
+    self, BreakerRule, KeyTaker, NodeSettings, Nodes, Refused, Settings, Side, Timers, Zone,
 };
 use crate::hsm::soft::SoftHsm;
 use crate::hsm::{Hsm, ImportRefused};
@@ -88,7 +88,7 @@ pub(crate) fn plan(config: &Config, hsm: &SoftHsm) -> Result<Option<Plan>, Failu
         approved: codes(&postilion.approved),
         codes: mapped(postilion),
         retry_codes: codes(&postilion.reversals.retry_codes),
-        fields: postilion.fields.iter().map(fixed).collect(),
+        fields: postilion.fields.clone(),
         breaker: BreakerRule {
             failures: postilion.breaker.failures,
             open: millis(postilion.breaker.open_ms),
@@ -120,10 +120,6 @@ fn codes(texts: &[String]) -> Vec<HostCode> {
 fn mapped(postilion: &Postilion) -> Vec<(HostCode, crate::domain::outcome::Reason)> {
     let code = |text: &String| HostCode::new(text.as_bytes());
     postilion.codes.iter().filter_map(|(text, reason)| Some((code(text)?, *reason))).collect()
-}
-
-fn fixed(element: &crate::ops::config::FixedElement) -> Fixed {
-    Fixed { field: element.field, sub: element.sub, text: element.value.as_str().into() }
 }
 
 fn node(node: &crate::ops::config::HostNode) -> NodeSettings {

@@ -13,7 +13,7 @@ use super::*;
 use crate::card::embedded::{EmbeddedStore, StoreOptions};
 use crate::card::product::Products;
 use crate::domain::clock::SystemClock;
-use crate::host::NoHosts;
+use crate::host::Nodes;
 use crate::hsm::Hsm;
 use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
 use crate::hsm::keyfile::KeyFile;
@@ -32,7 +32,7 @@ struct Test;
 
 impl Parts for Test {
     type Clock = SystemClock;
-    type Hosts = NoHosts;
+    type Hosts = Option<Arc<Nodes>>;
     type Hsm = Arc<SoftHsm>;
     type Store = EmbeddedStore;
 }
@@ -90,7 +90,7 @@ impl Peer {
         let mac = settings.mac.is_some();
         let rules = Rules { products: Products::new([product(&hsm)]), routes: Table::default() };
         let vault = hsm.clone();
-        let parts = World::<Test> { clock, hosts: NoHosts, hsm: hsm.clone(), store, vault };
+        let parts = World::<Test> { clock, hosts: None, hsm: hsm.clone(), store, vault };
         let link = Arc::new(Link::new(settings, Arc::new(Switch::new(parts, rules))));
         let (stream, own) = tokio::io::duplex(1 << 16);
         let (drain, drained) = watch::channel(false);

@@ -19,7 +19,7 @@ use crate::domain::pin::{
 };
 use crate::domain::request::{Channel, LinkId, Rights};
 use crate::domain::vault::Vault;
-use crate::host::NoHosts;
+use crate::host::Nodes;
 use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
 use crate::hsm::lmk::Lmk;
 use crate::hsm::soft::SoftHsm;
@@ -41,7 +41,7 @@ enum Test {}
 
 impl Parts for Test {
     type Clock = SystemClock;
-    type Hosts = NoHosts;
+    type Hosts = Option<Arc<Nodes>>;
     type Hsm = Panicking;
     type Store = EmbeddedStore;
 }
@@ -208,7 +208,7 @@ fn link(mac: bool) -> (Arc<Link<Test>>, tempfile::TempDir) {
     bulk.finish().unwrap();
     let rules = Rules { products: Products::new([product(&hsm)]), routes: Table::default() };
     let settings = settings(&hsm, mac);
-    let parts = World { clock, hosts: NoHosts, hsm: Panicking(hsm.clone()), store, vault: hsm };
+    let parts = World { clock, hosts: None, hsm: Panicking(hsm.clone()), store, vault: hsm };
     let switch = Switch::new(parts, rules);
     (Arc::new(Link::new(settings, Arc::new(switch))), directory)
 }

@@ -12,9 +12,10 @@ use serde::Deserialize;
 
 use crate::domain::outcome::Reason;
 use crate::domain::pin::BlockFormat;
+use crate::host::Fixed;
 use crate::ops::config::link::{framing, grace_seconds, pin_block_format, read_pin_block_format};
 
-pub use text::{Address, FixedElement};
+pub use text::Address;
 
 /// The Postilion hosts.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -79,7 +80,7 @@ pub struct Postilion {
     pub codes: BTreeMap<String, Reason>,
     /// Elements sent with every request.
     #[serde(default, deserialize_with = "text::read_fields")]
-    pub fields: Vec<FixedElement>,
+    pub fields: Vec<Fixed>,
     /// When a node is left alone for a while.
     #[serde(default)]
     pub breaker: Breaker,

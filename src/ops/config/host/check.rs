@@ -4,10 +4,11 @@
 
 use std::net::SocketAddr;
 
+use crate::host::Fixed;
 use crate::limits;
 use crate::ops::config::Config;
 use crate::ops::config::check::{First, given, institution, name, within};
-use crate::ops::config::host::{FixedElement, Postilion};
+use crate::ops::config::host::Postilion;
 use crate::ops::config::source::ConfigError;
 
 /// Elements that the switch fills from the request or the answer, and what it would be to fix one.
@@ -150,7 +151,7 @@ fn check_fields(config: &Config, postilion: &Postilion) -> Result<(), ConfigErro
     within(source, &at("fields"), fields.len(), 0..=limits::HOST_FIELDS_MAX)?;
     for element in fields {
         let key = at(&format!("fields.{}", element.key()));
-        let FixedElement { field, sub, value } = element;
+        let Fixed { field, sub, text: value } = element;
         if let Some((_, why)) = NOT_FIXED.iter().find(|(numbers, _)| numbers.contains(field)) {
             return Err(source.error(&key, format!("cannot be fixed: {field} {why}")));
         }

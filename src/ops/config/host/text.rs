@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
 use crate::domain::outcome::Reason;
+use crate::host::Fixed;
 
 /// Where a host listens: a name or an IP address, and a port. The name is resolved when it is connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,51 +55,29 @@ impl<'de> Deserialize<'de> for Address {
     }
 }
 
-/// An element that is sent with every request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FixedElement {
-    /// Its number.
-    pub field: u8,
-    /// Its sub-element, where it is one.
-    pub sub: Option<u32>,
-    /// What it holds: canonical text.
-    pub value: String,
-}
-
-impl FixedElement {
-    /// Its key in the file: `22` or `127.3`.
-    #[must_use]
-    pub fn key(&self) -> String {
-        let Self { field, sub, .. } = self;
-        sub.map_or_else(|| field.to_string(), |sub| format!("{field}.{sub}"))
-    }
-
-    /// Reads a key: no leading zeros, so that one element has one key.
-    fn place(key: &str) -> Option<(u8, Option<u32>)> {
-        let (field, sub) = match key.split_once('.') {
-            Some((field, sub)) => (field, Some(sub)),
-            None => (key, None),
-        };
-        let plain = |digits: &str| !digits.starts_with(['0', '+']);
-        let field = Some(field).filter(|f| plain(f))?.parse().ok()?;
-        let sub = match sub {
-            Some(sub) => Some(Some(sub).filter(|s| plain(s))?.parse().ok()?),
-            None => None,
-        };
-        Some((field, sub))
-    }
+/// Reads a key: no leading zeros, so that one element has one key.
+fn place(key: &str) -> Option<(u8, Option<u32>)> {
+    let (field, sub) = match key.split_once('.') {
+        Some((field, sub)) => (field, Some(sub)),
+        None => (key, None),
+    };
+    let plain = |digits: &str| !digits.starts_with(['0', '+']);
+    let field = Some(field).filter(|f| plain(f))?.parse().ok()?;
+    let sub = match sub {
+        Some(sub) => Some(Some(sub).filter(|s| plain(s))?.parse().ok()?),
+        None => None,
+    };
+    Some((field, sub))
 }
 
 /// Elements by key, in the order of their numbers.
-pub(super) fn read_fields<'de, D: Deserializer<'de>>(
-    from: D,
-) -> Result<Vec<FixedElement>, D::Error> {
+pub(super) fn read_fields<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Fixed>, D::Error> {
     #[derive(PartialEq, Eq, PartialOrd, Ord)]
     struct Place(u8, Option<u32>);
     impl<'de> Deserialize<'de> for Place {
         fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
             let key = String::deserialize(from)?;
-            let (field, sub) = FixedElement::place(&key).ok_or_else(|| {
+            let (field, sub) = place(&key).ok_or_else(|| {
                 D::Error::custom(format!("{key:?} is no element such as \"22\" or \"127.3\""))
             })?;
             Ok(Self(field, sub))
@@ -106,7 +85,7 @@ pub(super) fn read_fields<'de, D: Deserializer<'de>>(
     }
     let fields = BTreeMap::<Place, String>::deserialize(from)?;
     let fields = fields.into_iter();
-    Ok(fields.map(|(Place(field, sub), value)| FixedElement { field, sub, value }).collect())
+    Ok(fields.map(|(Place(field, sub), text)| Fixed { field, sub, text: text.into() }).collect())
 }
 
 /// Reasons by response code, each by its label.
@@ -156,13 +135,13 @@ mod tests {
     #[test]
     fn keys_of_elements() {
         for (key, field, sub) in [("22", 22, None), ("127.3", 127, Some(3))] {
-            assert_eq!(FixedElement::place(key), Some((field, sub)));
-            let element = FixedElement { field, sub, value: String::new() };
+            assert_eq!(place(key), Some((field, sub)));
+            let element = Fixed { field, sub, text: "".into() };
             assert_eq!(element.key(), key);
         }
         for bad in ["", "x", "022", "+22", "256", "22.", ".3", "127.0", "127.03", "127.3.1", " 22"]
         {
-            assert_eq!(FixedElement::place(bad), None, "{bad:?}");
+            assert_eq!(place(bad), None, "{bad:?}");
         }
     }
 }

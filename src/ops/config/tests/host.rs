@@ -3,7 +3,8 @@
 use super::{DEMO, EXAMPLE, SHORT, check};
 use crate::domain::outcome::Reason;
 use crate::domain::pin::BlockFormat;
-use crate::ops::config::{Config, FixedElement, NewPinSide, Postilion};
+use crate::host::Fixed;
+use crate::ops::config::{Config, NewPinSide, Postilion};
 
 /// The shortest section: lines 39 and 40. What follows begins on line 41.
 const SECTION: &str = "[postilion]\nzpk = \"zpk.atm\"\n";
@@ -52,7 +53,7 @@ fn defaults_are_those_of_the_example() {
     };
     assert_eq!(optional, defaults);
     assert_eq!(example.codes.get("05"), Some(&Reason::AccountStatus));
-    assert_eq!(example.fields[0], FixedElement { field: 22, sub: None, value: "011".into() });
+    assert_eq!(example.fields[0], Fixed { field: 22, sub: None, text: "011".into() });
     assert_eq!((example.fields[1].field, example.fields[1].sub), (127, Some(3)));
     let exchange = example.key_exchange.unwrap();
     assert_eq!((exchange.every_hours, exchange.grace_seconds), (Some(24), 300));
@@ -163,7 +164,7 @@ fn elements_that_cannot_be_fixed() {
     let two = section(&fields(
         "\"123\" = \"x y\"\n\"22\" = \"011\"\n\"127.13\" = \"a\"\n\"127.3\" = \"b\"",
     ));
-    let keys: Vec<_> = two.fields.iter().map(FixedElement::key).collect();
+    let keys: Vec<_> = two.fields.iter().map(Fixed::key).collect();
     assert_eq!(keys, ["22", "123", "127.3", "127.13"], "in the order of their numbers");
     for key in ["x", "022", "256", "127.", "127.03", "127.3.1"] {
         refused(&fields(&format!("\"{key}\" = \"1\"")), "42: postilion.fields");
