@@ -323,6 +323,7 @@ async fn watch_health(state: Arc<NodeState>) {
             }
             Some(_) | None => state.readiness.open(Latch::Hosts),
         }
+        state.tell_latches();
         state.count_unsettled();
     }
 }

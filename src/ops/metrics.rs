@@ -87,6 +87,7 @@ pub const CATALOGUE: &[Metric] = &[
     counter("pinion_late_answers_total", &["host"], "Answers that came after their request was given up."),
     gauge("pinion_links_up", &["link"], "Connections the link holds."),
     counter("pinion_log_lines_dropped_total", &[], "Log lines dropped because stderr did not take them in time."),
+    gauge("pinion_ready", &["latch"], "1 while this part of the switch is in order, else 0: what /ready tells."),
     histogram("pinion_request_seconds", &["link", "operation", "route"], "From frame read to answer written."),
     counter("pinion_requests_total", &["link", "operation", "route", "code"], "Requests answered, by response code."),
     counter("pinion_reversals_total", &["host", "result"], "Reversals sent to a host, by result."),

@@ -75,6 +75,14 @@ impl NodeState {
         })
     }
 
+    /// Gauges of what is in order.
+    pub(super) fn tell_latches(&self) {
+        for (latch, closed) in self.readiness.latches() {
+            let open = if closed.is_none() { 1.0 } else { 0.0 };
+            metrics::gauge!("pinion_ready", "latch" => latch.label()).set(open);
+        }
+    }
+
     /// Gauges of what waits for its reversal.
     pub(super) fn count_unsettled(&self) {
         let store = self.switch.store().status();
