@@ -86,7 +86,7 @@ impl Lmk {
         Ok(Self(bytes))
     }
 
-    /// Reads the file: 64 hex digits, readable by its owner only.
+    /// Reads the file: 64 hex digits, readable by its owner only, or handed over by systemd (`LoadCredential=`).
     ///
     /// # Errors
     /// [`KeyFileError`] names the file.
@@ -94,7 +94,8 @@ impl Lmk {
         let io = |source| KeyFileError::Io { path: path.into(), doing: "read", source };
         let mut file = std::fs::File::open(path).map_err(io)?;
         let bits = file.metadata().map_err(io)?.permissions().mode() & 0o7777;
-        if bits & 0o077 != 0 {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        if !is_private(path, bits, credentials.as_deref()) {
             return Err(KeyFileError::Permissions { path: path.into(), mode: bits });
         }
         let mut text = Zeroizing::new([0; FILE_BYTES_MAX]);
@@ -154,8 +155,41 @@ impl fmt::Debug for Lmk {
     }
 }
 
+/// Whether nobody but the switch can read a file of this mode. A credential of systemd may be a file of root's that an
+/// access list opens to the service's user: then the group's bits are the mask of that list, and the directory lets
+/// nobody else in.
+fn is_private(path: &Path, bits: u32, credentials: Option<&Path>) -> bool {
+    let is_credential = path.parent().is_some_and(|parent| credentials == Some(parent));
+    bits & 0o077 == 0 || is_credential && bits & 0o037 == 0
+}
+
 /// Makes the entry of a new or renamed file durable.
 pub(crate) fn sync_directory(path: &Path) -> std::io::Result<()> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
     std::fs::File::open(parent.map_or_else(|| PathBuf::from("."), Path::to_path_buf))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_credential_may_show_a_bit_of_the_group() {
+        let credentials = Path::new("/run/credentials/pinion.service");
+        for (path, bits, credentials, want) in [
+            ("/etc/pinion/lmk", 0o400, None, true),
+            ("/etc/pinion/lmk", 0o600, Some(credentials), true),
+            ("/etc/pinion/lmk", 0o440, None, false),
+            ("/etc/pinion/lmk", 0o440, Some(credentials), false),
+            ("/run/credentials/pinion.service/lmk", 0o400, Some(credentials), true),
+            ("/run/credentials/pinion.service/lmk", 0o440, Some(credentials), true),
+            ("/run/credentials/pinion.service/lmk", 0o440, None, false),
+            ("/run/credentials/other.service/lmk", 0o440, Some(credentials), false),
+            ("/run/credentials/pinion.service/../x/lmk", 0o440, Some(credentials), false),
+            ("/run/credentials/pinion.service/lmk", 0o460, Some(credentials), false),
+            ("/run/credentials/pinion.service/lmk", 0o444, Some(credentials), false),
+        ] {
+            assert_eq!(is_private(Path::new(path), bits, credentials), want, "{path} {bits:o}");
+        }
+    }
 }
