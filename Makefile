@@ -11,17 +11,25 @@ demo:
 	cargo run --release --locked -- demo
 
 # Needs nothing but Rust and a network for crates. tests/requirements.txt names the independent implementation that some
-# tests compare with; it goes into target/, never into the system.
+# tests compare with; it goes into target/, never into the system. So does promtool, out of Debian's package prometheus:
+# unpacked and not installed, so that no service comes with it.
 test:
 	@if [ -f tests/requirements.txt ]; then $(MAKE) --no-print-directory target/venv/done; fi
+	@command -v promtool >/dev/null || $(MAKE) --no-print-directory target/promtool/usr/bin/promtool
 	@command -v chromium >/dev/null || $(APT) chromium || { $(APT_UPDATE) && $(APT) chromium; }
-	PATH="$(CURDIR)/target/venv/bin:$$PATH" cargo test --locked
+	PATH="$(CURDIR)/target/venv/bin:$(CURDIR)/target/promtool/usr/bin:$$PATH" cargo test --locked
 
 target/venv/done: $(wildcard tests/requirements.txt)
 	@python3 -c "import ensurepip, venv" 2>/dev/null || $(APT) python3 python3-venv
 	python3 -m venv target/venv
 	target/venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	touch $@
+
+target/promtool/usr/bin/promtool:
+	mkdir -p target/promtool
+	cd target/promtool && { apt-get download prometheus || { $(APT_UPDATE) && apt-get download prometheus; }; }
+	dpkg-deb --extract target/promtool/prometheus_*.deb target/promtool
+	rm target/promtool/prometheus_*.deb target/promtool/usr/bin/prometheus
 
 bench:
 	cargo bench --locked

@@ -160,7 +160,8 @@ impl fmt::Debug for Lmk {
 /// nobody else in.
 fn is_private(path: &Path, bits: u32, credentials: Option<&Path>) -> bool {
     let is_credential = path.parent().is_some_and(|parent| credentials == Some(parent));
-    bits & 0o077 == 0 || is_credential && bits & 0o037 == 0
+    let others = bits & 0o077;
+    others == 0 || is_credential && others == 0o040
 }
 
 /// Makes the entry of a new or renamed file durable.

@@ -24,7 +24,5 @@ ALTER DEFAULT PRIVILEGES FOR ROLE pinion_migrate IN SCHEMA public
 ALTER DEFAULT PRIVILEGES FOR ROLE pinion_migrate IN SCHEMA public
     GRANT USAGE, SELECT ON SEQUENCES TO pinion;
 
--- No session may weaken what an acknowledged commit means by a forgotten setting, nor hang for ever on a lock.
+-- No session may weaken what an acknowledged commit means by a forgotten setting.
 ALTER ROLE pinion SET synchronous_commit = on;
-ALTER ROLE pinion SET lock_timeout = '4s';
-ALTER ROLE pinion SET statement_timeout = '10s';
