@@ -1,7 +1,7 @@
 //! What `deploy/` hands to an operator, held against the binary and judged by the programs that will read it: promtool,
 //! systemd-analyze, kubectl. `make test` gets promtool; the other two judge where they are installed.
 //!
-//! **Never here:** a running PostgreSQL, a cluster, a service manager.
+//! **Never here:** a switch over PostgreSQL, a cluster of Kubernetes, a service manager.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::expect_used, reason = "a test: what is not there fails it")]
@@ -10,6 +10,8 @@
 mod container;
 #[path = "deploy/dashboards.rs"]
 mod dashboards;
+#[path = "deploy/database.rs"]
+mod database;
 #[path = "deploy/kubernetes.rs"]
 mod kubernetes;
 #[path = "deploy/metrics.rs"]

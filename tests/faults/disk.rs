@@ -72,6 +72,10 @@ fn refuses_all(node: &Node, ledger: &Ledger) {
     eventually("/ready says 503", || {
         node.page("/ready").filter(|(status, _)| *status == 503).map(|_| ())
     });
+    eventually("the metric behind the alert says it", || {
+        let (_, page) = node.page("/metrics")?;
+        page.contains("pinion_ready{latch=\"store\"} 0").then_some(())
+    });
     let ready = node.json("/ready");
     assert_ne!(ready["latches"]["store"], "open", "{ready}");
     let why = node.json("/status")["store"]["poisoned"].as_str().unwrap_or_default().to_owned();
