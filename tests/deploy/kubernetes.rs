@@ -297,8 +297,8 @@ fn each_switch_gets_its_number_its_name_and_a_configuration_that_is_taken() {
             assert_eq!(file.permissions().mode() & 0o777, 0o400, "{secret}");
         }
     }
-    let (good, text) = pod.start("pinion-255", &[]);
-    assert!(!good && text.contains("node 256"), "{text}");
+    let (good, text) = pod.start("pinion-254", &[]);
+    assert!(!good && text.contains("node 255"), "{text}");
 }
 
 /// The job has the same configuration, another role, and no keys.

@@ -6,8 +6,8 @@
 set -eu
 umask 077
 number=${NODE:-$((${POD_NAME##*-} + 1))}
-if [ "$number" -lt 1 ] || [ "$number" -gt 255 ]; then
-    echo "start: $POD_NAME would be node $number; a database has 1 to 255" >&2
+if [ "$number" -lt 1 ] || [ "$number" -gt 254 ]; then
+    echo "start: $POD_NAME would be node $number; a database has 1 to 254" >&2
     exit 78
 fi
 for file in "$SECRETS"/*/*; do
