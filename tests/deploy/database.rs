@@ -1,5 +1,5 @@
-//! Roles, rules and settings of the two database servers, on a real PostgreSQL of this machine: it reads every line, and a
-//! switch's role can read and write rows and nothing else.
+//! Roles, rules and settings of the two database servers, on a real PostgreSQL of this machine: it reads every line,
+//! and a switch's role can read and write rows and nothing else.
 //!
 //! **Never here:** the switch. Skipped, with a message, where PostgreSQL is not installed.
 
