@@ -19,9 +19,11 @@ pub mod exchange;
 pub mod key;
 pub mod keyfile;
 pub mod lmk;
+pub mod modes;
 pub mod payshield;
 pub mod published;
 pub mod soft;
+pub mod tr31;
 
 /// PIN operations of a hardware security module.
 ///
