@@ -82,7 +82,7 @@ pub fn decrypt_cbc(algorithm: Algorithm, key: &[u8], iv: &[u8], bytes: &mut [u8]
         let cipher = C::new_from_slice(key).ok()?;
         let (mut chain, blocks) = cut::<C>(iv, bytes)?;
         for block in blocks {
-            let sealed = block.clone();
+            let sealed = *block;
             cipher.decrypt_block(block);
             mix(block, &chain);
             chain = sealed;
@@ -95,7 +95,9 @@ pub fn encrypt_ecb(algorithm: Algorithm, key: &[u8], bytes: &mut [u8]) -> Option
     with_cipher!(algorithm, key, C => {
         let cipher = C::new_from_slice(key).ok()?;
         let (_, blocks) = cut::<C>(&[0; 16][..C::block_size()], bytes)?;
-        blocks.iter_mut().for_each(|block| cipher.encrypt_block(block));
+        for block in blocks {
+            cipher.encrypt_block(block);
+        }
     })
 }
 
@@ -104,7 +106,9 @@ pub fn decrypt_ecb(algorithm: Algorithm, key: &[u8], bytes: &mut [u8]) -> Option
     with_cipher!(algorithm, key, C => {
         let cipher = C::new_from_slice(key).ok()?;
         let (_, blocks) = cut::<C>(&[0; 16][..C::block_size()], bytes)?;
-        blocks.iter_mut().for_each(|block| cipher.decrypt_block(block));
+        for block in blocks {
+            cipher.decrypt_block(block);
+        }
     })
 }
 

@@ -19,7 +19,7 @@ use crate::domain::pin::{
 use crate::hsm::key::{CheckValue, KeyType};
 use crate::hsm::soft::SoftHsm;
 use crate::hsm::soft::lmk_pin::mix;
-use crate::hsm::soft::mac::RetailMac;
+use crate::hsm::soft::mac::MacKey;
 use crate::hsm::soft::table::{Loaded, Schedule, Table};
 use crate::hsm::{Change, ChangeVerdict, Hsm, HsmError, ImportRefused, Imported, Verdict};
 use crate::limits::PIN_DRAWS_MAX;
@@ -47,7 +47,9 @@ impl From<block::NoPin> for HsmError {
 }
 
 impl SoftHsm {
-    /// Decrypts a zone block, in a grace period under either key.
+    /// Decrypts a block under a key of a DUKPT terminal, or a zone block, in a grace period under either key.
+    ///
+    /// A base derivation key has no grace period: its terminals would have to be loaded anew with another one.
     ///
     /// Both are always tried then. A block of a format that is not bound to an account opens under a wrong key once in
     /// six hundred times: one that opens under both is refused, because nobody can say which PIN was meant.
@@ -57,13 +59,18 @@ impl SoftHsm {
         pin: &ZonePin,
         account: &Account12,
     ) -> Result<ClearPin, HsmError> {
+        if let Some(ksn) = pin.ksn() {
+            let base = &keys.of_type(pin.key(), KeyType::Bdk)?.newest;
+            let Schedule::Bdk(base) = &base.schedule else { return Err(HsmError::KeyUnusable) };
+            return open_under(&base.pin_key(ksn)?, pin, account);
+        }
         let slot = keys.of_type(pin.key(), KeyType::Zpk)?;
-        let newest = open_under(&slot.newest, pin, account);
+        let newest = open_under(&slot.newest.schedule, pin, account);
         let Some(previous) = slot.previous(|| self.throttle.clock().wall()) else { return newest };
         //= spec/pin-change.md#10.4
         //# For the grace period after an exchange a PIN block under the old key MUST be accepted
         //# like one under the new key, over a restart too, and never after it.
-        match (newest, open_under(&previous.key, pin, account)) {
+        match (newest, open_under(&previous.key.schedule, pin, account)) {
             (Ok(pin), Err(_)) => {
                 previous.prove_newest();
                 Ok(pin)
@@ -208,7 +215,7 @@ fn pvk(keys: &Table, id: KeyId, fits: fn(bool) -> bool) -> Result<&Tdes, HsmErro
     }
 }
 
-fn mac_key(key: &Loaded) -> Result<&RetailMac, HsmError> {
+fn mac_key(key: &Loaded) -> Result<&MacKey, HsmError> {
     match &key.schedule {
         Schedule::Mac(key) => Ok(key),
         _ => Err(HsmError::KeyUnusable),
@@ -253,10 +260,10 @@ fn offset(
     Ok(ibm3624::offset(cipher, &table, &data, pin))
 }
 
-/// Decrypts a zone block under one key. Format 4 goes with AES, the others with triple DES.
-fn open_under(key: &Loaded, pin: &ZonePin, account: &Account12) -> Result<ClearPin, HsmError> {
+/// Decrypts a block under one key. Format 4 goes with AES, the others with triple DES.
+fn open_under(key: &Schedule, pin: &ZonePin, account: &Account12) -> Result<ClearPin, HsmError> {
     use BlockFormat::{Iso0, Iso1, Iso3, Iso4};
-    match (&key.schedule, pin.format()) {
+    match (key, pin.format()) {
         (Schedule::Tdes { cipher, .. }, Iso0 | Iso1 | Iso3) => {
             let mut clear = Zeroizing::new(first(pin.block())?);
             cipher.decrypt(&mut clear);

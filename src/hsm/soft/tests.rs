@@ -21,9 +21,11 @@ use crate::hsm::{Change, ChangeVerdict, Hsm, HsmError, Verdict};
 use crate::pin::ibm3624::Ibm3624Error;
 
 mod doors;
+mod dukpt;
 mod exchange;
 mod files;
 mod payshield;
+mod usage;
 
 /// A clock the test turns.
 #[derive(Default)]
