@@ -34,7 +34,7 @@ use pinion::hsm::{Change, ChangeVerdict, Hsm, Verdict};
 use pinion::iso8583::frame::Framing;
 use pinion::iso8583::{Builder, Dialect, Layout, decode};
 use pinion::link::session::Timers;
-use pinion::link::{Codes, Link, PinMap, Settings, Wish};
+use pinion::link::{Codes, Link, PinKey, PinMap, Settings, Wish};
 use pinion::route::{Fallback, Plan, Policy, ProductRoute, Question, Route, Rule, Table, Target};
 use pinion::sim::pin_pad::{PinPad, TypedPin};
 use pinion::sim::terminal::{Card, Stamp, Terminal};
@@ -404,7 +404,7 @@ fn serve(
         map: Arc::new(PinMap::of(&world.dialect).unwrap()),
         codes: Arc::new(Codes::of_dialect(&world.dialect).unwrap()),
         framing: Framing::BE2,
-        zpk: hsm.key("zpk").unwrap(),
+        pin_key: PinKey::Zone(hsm.key("zpk").unwrap()),
         pin_block_format: BlockFormat::Iso0,
         channel: Channel::Atm,
         rights: Rights { change: true, ..Rights::default() },
