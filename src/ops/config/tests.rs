@@ -69,6 +69,7 @@ fn check_names(config: &Config) -> Result<(), ConfigError> {
             "zmk.partner",
             "pvk.visa",
             "pvk.ibm",
+            "bdk.pos",
         ]),
     })
 }
