@@ -22,6 +22,10 @@ pub const KEYS_MAX: usize = 1024;
 pub const CONFIG_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a configured name: a link, a product, the node. Names are metric labels. Configuration refuses longer ones.
 pub const NAME_BYTES_MAX: usize = 32;
+/// Custodians of one key ceremony. More are refused.
+pub const CUSTODIANS_MAX: usize = 9;
+/// Bytes of a custodian's name. A longer one is refused.
+pub const CUSTODIAN_BYTES_MAX: usize = 64;
 /// Card products. Configuration refuses more.
 pub const PRODUCTS_MAX: usize = 1024;
 /// Networks one allow list may name. Configuration refuses more.

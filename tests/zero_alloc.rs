@@ -34,7 +34,7 @@ use pinion::hsm::{Change, ChangeVerdict, Hsm, Verdict};
 use pinion::iso8583::frame::Framing;
 use pinion::iso8583::{Builder, Dialect, Layout, decode};
 use pinion::link::session::Timers;
-use pinion::link::{Codes, Link, PinMap, Settings, Wish};
+use pinion::link::{Codes, Link, PinKey, PinMap, Settings, Wish};
 use pinion::route::{Fallback, Plan, Policy, ProductRoute, Question, Route, Rule, Table, Target};
 use pinion::sim::pin_pad::{PinPad, TypedPin};
 use pinion::sim::terminal::{Card, Stamp, Terminal};
@@ -179,8 +179,7 @@ impl World {
     /// The reference of [`FIRST`].
     fn reference(&self, pan: &Pan) -> Reference {
         let account = pan.account12();
-        let pin = self.zone_pin(FIRST, pan);
-        let new = self.hsm.to_lmk(&pin, &account).now_or_never().unwrap().unwrap();
+        let new = self.zone_pin(FIRST, pan).into();
         let method = &self.product.method;
         let made = self.hsm.derive(&new, &account, method, &self.product.rules, &Reference::None);
         made.now_or_never().unwrap().unwrap()
@@ -265,10 +264,9 @@ fn the_pieces_of_the_path_allocate_nothing() {
     let (current, new) = (world.zone_pin(FIRST, &pan), world.zone_pin(SECOND, &pan));
     let (account, reference) = (pan.account12(), world.reference(&pan));
     check("the PIN work of a change", || {
-        let new = hsm.to_lmk(&new, &account).now_or_never().unwrap().unwrap();
         let change = Change {
             current: &current.into(),
-            new: &new,
+            new: &new.into(),
             account: &account,
             method: &world.product.method,
             reference: &reference,
@@ -406,7 +404,7 @@ fn serve(
         map: Arc::new(PinMap::of(&world.dialect).unwrap()),
         codes: Arc::new(Codes::of_dialect(&world.dialect).unwrap()),
         framing: Framing::BE2,
-        zpk: hsm.key("zpk").unwrap(),
+        pin_key: PinKey::Zone(hsm.key("zpk").unwrap()),
         pin_block_format: BlockFormat::Iso0,
         channel: Channel::Atm,
         rights: Rights { change: true, ..Rights::default() },

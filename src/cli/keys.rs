@@ -10,14 +10,20 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use crate::hsm::exchange::{ExchangeError, combine, unwrap};
+use crate::hsm::exchange::{ExchangeError, combine};
 use crate::hsm::key::{
-    Algorithm, CheckValue, ClearKey, KeyError, KeyType, TestKeys, check_value, rsa, set_odd_parity,
+    Algorithm, CheckValue, ClearKey, KeyError, KeyType, MacMethod, Terms, TestKeys, check_value,
+    rsa, set_odd_parity,
 };
 use crate::hsm::keyfile::{KeyFile, KeyFileError};
 use crate::hsm::lmk::{LMK_BYTES, Lmk};
 
+mod ceremony;
 mod input;
+mod wrapped;
+
+use ceremony::Ceremony;
+use wrapped::Export;
 
 use input::{prompt, read_file, read_pem};
 
@@ -27,7 +33,9 @@ use input::{prompt, read_file, read_pem};
     pinion keys init\n  \
     pinion keys generate pvk.visa --type PVK\n  \
     pinion keys import zmk.partner --type ZMK --components 3\n  \
-    pinion keys import zpk.atm --type ZPK --under zmk.partner --wrapped zpk.hex --kcv 56562A\n  \
+    pinion keys import zpk.atm --type ZPK --under zmk.partner --tr31 zpk.block\n  \
+    pinion keys import zpk.old --type ZPK --under zmk.partner --wrapped zpk.hex --kcv 56562A\n  \
+    pinion keys export zpk.atm --under zmk.partner --tr31\n  \
     pinion keys generate rsa.partner --type RSA --bits 3072\n  \
     pinion keys public rsa.partner\n  \
     pinion keys list --json")]
@@ -62,6 +70,22 @@ enum Command {
     /// Take in a key from components, one wrapped under a ZMK, or an RSA key pair.
     #[command(after_help = "Example: pinion keys import zpk.atm --type ZPK --components 2")]
     Import(Import),
+    /// Make a key from components that several custodians enter, and a record of it.
+    ///
+    /// Dual control: no person sees more than one component, and the key exists only in the sealed file. Each custodian
+    /// compares the check value of the component with the form; at the end all compare that of the key. Whoever does not
+    /// agree ends the ceremony, and nothing is kept. The record has names, times and check values.
+    #[command(after_help = "Examples:\n  \
+        pinion keys ceremony zmk.partner --type ZMK --custodian Ana --custodian Bo --custodian Cem \\\n      \
+        --kcv E14F4E --record ceremonies.jsonl\n  \
+        pinion keys ceremony bdk.pos --type BDK --algorithm AES --custodian Ana --custodian Bo --json")]
+    Ceremony(Ceremony),
+    /// Wrap a key under a ZMK for a partner: as a TR-31 key block, or in ECB.
+    #[command(after_help = "Examples:\n  \
+        pinion keys export zpk.partner --under zmk.partner --tr31\n  \
+        pinion keys export pvk.visa --under zmk.partner --tr31 B --usage V2 --final\n  \
+        pinion keys export zpk.old --under zmk.partner --ecb --json")]
+    Export(Export),
     /// List the keys with their check values.
     #[command(after_help = "Example: pinion keys list --json")]
     List,
@@ -100,6 +124,21 @@ struct New {
     /// Put it in the place of the key of that name.
     #[arg(long)]
     replace: bool,
+    /// How a ZAK makes MACs: x9.19, x9.19-pad2 or cmac; x9.19 for TDES and cmac for AES if not given.
+    #[arg(long, value_name = "METHOD")]
+    mac: Option<MacMethod>,
+    /// Never pass it on: `export` refuses it for ever.
+    #[arg(long)]
+    never_export: bool,
+}
+
+impl New {
+    /// The key under the terms of the command line. What a key block says of its key is kept, and may be tightened.
+    fn bind(&self, key: ClearKey) -> Result<ClearKey, KeysError> {
+        let had = key.terms();
+        let never_exported = had.never_exported || self.never_export;
+        Ok(key.with_terms(Terms { never_exported, mac: self.mac.or(had.mac) })?)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -118,16 +157,18 @@ struct Import {
     #[command(flatten)]
     parts: Parts,
     /// The ZMK it is wrapped under.
-    #[arg(long, value_name = "NAME", requires = "wrapped", requires = "kcv")]
-    #[arg(conflicts_with_all = ["files", "components"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["files", "components"])]
     under: Option<String>,
+    /// A file with the TR-31 key block (`-`: standard input).
+    #[arg(long, value_name = "FILE", requires = "under", conflicts_with = "wrapped")]
+    tr31: Option<PathBuf>,
     /// A file with the wrapped key in hex, ECB (`-`: standard input).
     #[arg(long, value_name = "FILE", requires = "under")]
     wrapped: Option<PathBuf>,
     /// A file with an RSA key pair: PKCS #8, unencrypted, PEM. Remove it afterwards.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "components", "under"])]
     pem: Option<PathBuf>,
-    /// The sender's check value, six hex digits.
+    /// The sender's check value, six hex digits; a key block needs none.
     #[arg(long, value_name = "HEX", requires = "under")]
     kcv: Option<String>,
 }
@@ -178,6 +219,8 @@ impl Keys {
             Command::Init(parts) => self.init(parts),
             Command::Generate(new) => self.generate(new),
             Command::Import(import) => self.import(import),
+            Command::Ceremony(ceremony) => self.ceremony(ceremony),
+            Command::Export(export) => self.export(export),
             Command::List => self.list(),
             Command::Public { name } => self.public(name),
             Command::Check => self.check(),
@@ -249,29 +292,20 @@ impl Keys {
             (_, Some(_)) => return Err(KeysError::Usage("--bits goes with RSA only".into())),
             (_, None) => ClearKey::generate(&new.name, new.key_type, algorithm)?,
         };
-        self.keep(key, new.replace)
+        self.keep(key, new)
     }
 
     fn import(&self, import: &Import) -> Result<(), KeysError> {
         let new = &import.new;
-        if let (Some(zmk), Some(wrapped), Some(kcv)) = (&import.under, &import.wrapped, &import.kcv)
-        {
-            if new.algorithm.is_some_and(|a| a != Algorithm::Tdes) {
-                return Err(KeysError::Usage("a ZMK wraps TDES keys only".into()));
-            }
-            let (_, file) = self.open(self.test_keys())?;
-            let stated = parse_check_value(kcv)?;
-            let wrapped = read_file(wrapped)?;
-            let zmk = file.get(zmk)?;
-            let key = unwrap(zmk, &new.name, new.key_type, &wrapped, stated, self.test_keys())?;
-            return self.keep(key, new.replace);
+        if let Some(key) = self.import_under(import)? {
+            return self.keep(key, new);
         }
         let algorithm = new.algorithm.unwrap_or_else(|| usual(new.key_type));
         if let Some(path) = &import.pem {
             let (name, key_type, test_keys) = (&*new.name, new.key_type, self.test_keys());
             let bytes = read_pem(path)?;
             let key = ClearKey::new(name, key_type, Algorithm::Rsa, bytes, test_keys)?;
-            return self.keep(key, new.replace);
+            return self.keep(key, new);
         }
         if algorithm == Algorithm::Rsa {
             return Err(KeysError::Usage("give the key pair as --pem".into()));
@@ -284,15 +318,14 @@ impl Keys {
             set_odd_parity(&mut bytes);
         }
         let key = ClearKey::new(&new.name, new.key_type, algorithm, bytes, self.test_keys())?;
-        self.keep(key, new.replace)
+        self.keep(key, new)
     }
 
-    fn keep(&self, key: ClearKey, replace: bool) -> Result<(), KeysError> {
-        let (lmk, mut file) = self.open(self.test_keys())?;
+    fn keep(&self, key: ClearKey, new: &New) -> Result<(), KeysError> {
+        let key = new.bind(key)?;
         let shown = describe(&key);
         let name = key.name().to_owned();
-        if replace { file.replace(key) } else { file.add(key) }?;
-        file.write(&self.file, &lmk)?;
+        self.seal(key, new.replace)?;
         if self.json {
             print(&shown.to_string());
         } else {
@@ -300,6 +333,14 @@ impl Keys {
             let (key_type, algorithm) = (of("type"), of("algorithm"));
             print(&format!("{name} {key_type} {algorithm} check value {}", of("kcv")));
         }
+        Ok(())
+    }
+
+    /// Puts a key into the file.
+    fn seal(&self, key: ClearKey, replace: bool) -> Result<(), KeysError> {
+        let (lmk, mut file) = self.open(self.test_keys())?;
+        if replace { file.replace(key) } else { file.add(key) }?;
+        file.write(&self.file, &lmk)?;
         Ok(())
     }
 
@@ -392,13 +433,19 @@ fn usual(key_type: KeyType) -> Algorithm {
 }
 
 fn describe(key: &ClearKey) -> Value {
-    json!({
+    let mac = (key.key_type() == KeyType::Zak).then(|| key.mac_method().name());
+    let mut shown = json!({
         "name": key.name(),
         "type": key.key_type().name(),
         "algorithm": key.algorithm().name(),
         "bits": key.bits(),
         "kcv": hex::encode_upper(key.check_value()),
-    })
+        "exportable": key.is_exportable(),
+    });
+    if let Some(mac) = mac {
+        shown["mac"] = mac.into();
+    }
+    shown
 }
 
 fn parse_check_value(text: &str) -> Result<CheckValue, KeysError> {

@@ -65,7 +65,7 @@ enum Command {
     /// Explain where a request would go, rule by rule.
     Route(route::RouteArgs),
     /// Be an ATM: send one request, print the answer.
-    Send(send::Send),
+    Send(Box<send::Send>),
     /// List the dialects, or print one's field table.
     Dialects(dialects::Dialects),
     /// Write a message from the JSON that `decode --json --clear` prints.

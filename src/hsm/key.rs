@@ -7,14 +7,16 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aes::cipher::{BlockCipherEncrypt, KeyInit};
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit, Mac};
 use zeroize::Zeroizing;
 
 use crate::hsm::key::rsa::RsaError;
-use crate::hsm::published;
+use crate::hsm::{modes, published};
 
 pub mod rsa;
+mod terms;
+
+pub use terms::{MacMethod, Terms};
 
 /// Longest symmetric key in bytes.
 pub const KEY_BYTES_MAX: usize = 32;
@@ -50,7 +52,7 @@ pub enum KeyType {
 }
 
 /// Every type with its name in files and on the command line.
-const TYPE_NAMES: &[(KeyType, &str)] = &[
+pub(super) const TYPE_NAMES: &[(KeyType, &str)] = &[
     (KeyType::Audit, "AUDIT"),
     (KeyType::Bdk, "BDK"),
     (KeyType::PanHash, "PAN-HASH"),
@@ -78,11 +80,33 @@ impl KeyType {
     #[must_use]
     pub const fn algorithms(self) -> &'static [Algorithm] {
         match self {
-            Self::Zpk | Self::Bdk => &[Algorithm::Tdes, Algorithm::Aes],
-            Self::Zmk | Self::Zak | Self::Pvk => &[Algorithm::Tdes],
+            Self::Zpk | Self::Bdk | Self::Zak | Self::Zmk => &[Algorithm::Tdes, Algorithm::Aes],
+            Self::Pvk => &[Algorithm::Tdes],
             Self::PanSeal => &[Algorithm::Aes],
             Self::PanHash | Self::Audit | Self::Signature => &[Algorithm::Hmac],
             Self::Rsa => &[Algorithm::Rsa],
+        }
+    }
+
+    /// Lengths in bytes a key of this type may have; none are fixed for RSA.
+    ///
+    /// DUKPT has no triple-length base derivation key (X9.24-1), and of AES only the lengths of its terminals (X9.24-3).
+    #[must_use]
+    pub fn lengths(self, algorithm: Algorithm) -> &'static [usize] {
+        match (self, algorithm) {
+            (Self::Bdk, Algorithm::Tdes) => &[16],
+            (Self::Bdk, Algorithm::Aes) => &[16, 32],
+            (Self::PanSeal, _) => &[KEY_BYTES_MAX],
+            _ => algorithm.lengths(),
+        }
+    }
+
+    /// Whether keys of this type are ever passed on: those that two sides share.
+    #[must_use]
+    pub const fn is_shared(self) -> bool {
+        match self {
+            Self::Bdk | Self::Pvk | Self::Signature | Self::Zak | Self::Zpk => true,
+            Self::Audit | Self::PanHash | Self::PanSeal | Self::Rsa | Self::Zmk => false,
         }
     }
 
@@ -208,14 +232,31 @@ pub enum KeyError {
         part: u8,
     },
     /// Another number of bytes than the algorithm takes.
-    #[error("key {name}: {bytes} bytes; {algorithm} takes {lengths:?}", lengths = algorithm.lengths())]
+    #[error(
+        "key {name}: {bytes} bytes; a {key_type} for {algorithm} takes {lengths:?}",
+        lengths = key_type.lengths(*algorithm)
+    )]
     Length {
         /// Key.
         name: Box<str>,
+        /// Its type.
+        key_type: KeyType,
         /// Algorithm.
         algorithm: Algorithm,
         /// What came.
         bytes: usize,
+    },
+    /// A MAC method that the key cannot have.
+    #[error("key {name}: a {key_type} for {algorithm} makes no MACs by {method}")]
+    Mac {
+        /// Key.
+        name: Box<str>,
+        /// Its type.
+        key_type: KeyType,
+        /// Its algorithm.
+        algorithm: Algorithm,
+        /// The method.
+        method: MacMethod,
     },
     /// A name other than lower-case letters, digits, `.`, `-`, `_`.
     #[error("key name {name:?}: use 1 to 64 of a-z, 0-9, '.', '-', '_', starting with a letter")]
@@ -263,6 +304,7 @@ pub struct ClearKey {
     name: Box<str>,
     key_type: KeyType,
     algorithm: Algorithm,
+    terms: Terms,
     bytes: Zeroizing<Vec<u8>>,
 }
 
@@ -290,11 +332,10 @@ impl ClearKey {
             if test_keys == TestKeys::Refused && published {
                 return Err(KeyError::Published { name });
             }
-            return Ok(Self { name, key_type, algorithm, bytes });
+            return Ok(Self { name, key_type, algorithm, terms: Terms::default(), bytes });
         }
-        let data_key_too_short = key_type == KeyType::PanSeal && bytes.len() != KEY_BYTES_MAX;
-        if !algorithm.lengths().contains(&bytes.len()) || data_key_too_short {
-            return Err(KeyError::Length { name, algorithm, bytes: bytes.len() });
+        if !key_type.lengths(algorithm).contains(&bytes.len()) {
+            return Err(KeyError::Length { name, key_type, algorithm, bytes: bytes.len() });
         }
         if bytes.iter().all(|b| *b == 0) {
             return Err(KeyError::AllZero { name });
@@ -305,7 +346,24 @@ impl ClearKey {
         if test_keys == TestKeys::Refused && published::is_published(&bytes) {
             return Err(KeyError::Published { name });
         }
-        Ok(Self { name, key_type, algorithm, bytes })
+        Ok(Self { name, key_type, algorithm, terms: Terms::default(), bytes })
+    }
+
+    /// The same key under terms.
+    ///
+    /// # Errors
+    /// [`KeyError::Mac`].
+    pub fn with_terms(mut self, terms: Terms) -> Result<Self, KeyError> {
+        let (key_type, algorithm) = (self.key_type, self.algorithm);
+        if let Some(method) = terms.mac
+            && !terms.go_with(key_type, algorithm)
+        {
+            return Err(KeyError::Mac { name: self.name, key_type, algorithm, method });
+        }
+        // What is usual is not said, so that the same key has the same entry in the file.
+        let mac = terms.mac.filter(|method| *method != MacMethod::usual(algorithm));
+        self.terms = Terms { mac, ..terms };
+        Ok(self)
     }
 
     /// Makes a random key.
@@ -370,6 +428,24 @@ impl ClearKey {
         self.algorithm
     }
 
+    /// What binds it beyond its type.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        self.terms
+    }
+
+    /// How it makes MACs, if its type does.
+    #[must_use]
+    pub fn mac_method(&self) -> MacMethod {
+        self.terms.mac.unwrap_or_else(|| MacMethod::usual(self.algorithm))
+    }
+
+    /// Whether it may be passed on, under a key of the same strength.
+    #[must_use]
+    pub fn is_exportable(&self) -> bool {
+        self.key_type.is_shared() && !self.terms.never_exported
+    }
+
     /// The clear bytes. The long name is deliberate: reviewers grep for it.
     #[must_use]
     pub fn expose_bytes(&self) -> &[u8] {
@@ -429,11 +505,14 @@ pub fn set_odd_parity(bytes: &mut [u8]) {
 pub fn check_value(algorithm: Algorithm, bytes: &[u8]) -> CheckValue {
     let leftmost = |block: &[u8]| block.first_chunk().copied().unwrap_or_default();
     match (algorithm, bytes.len()) {
-        (Algorithm::Tdes, 16) => leftmost(&encrypt_zeros::<des::TdesEde2>(bytes)),
-        (Algorithm::Tdes, 24) => leftmost(&encrypt_zeros::<des::TdesEde3>(bytes)),
-        (Algorithm::Aes, 16) => leftmost(&cmac_of_zeros::<aes::Aes128>(bytes)),
-        (Algorithm::Aes, 24) => leftmost(&cmac_of_zeros::<aes::Aes192>(bytes)),
-        (Algorithm::Aes, 32) => leftmost(&cmac_of_zeros::<aes::Aes256>(bytes)),
+        (Algorithm::Tdes, _) => {
+            let mut block = [0; 8];
+            let made = modes::encrypt_ecb(algorithm, bytes, &mut block);
+            made.map(|()| leftmost(&block)).unwrap_or_default()
+        }
+        (Algorithm::Aes, _) => {
+            modes::cmac(algorithm, bytes, &[0; 16]).map(|mac| leftmost(&mac)).unwrap_or_default()
+        }
         (Algorithm::Rsa, _) => {
             rsa::fingerprint(bytes).map(|digest| leftmost(&digest)).unwrap_or_default()
         }
@@ -441,38 +520,6 @@ pub fn check_value(algorithm: Algorithm, bytes: &[u8]) -> CheckValue {
             .map(|mac| leftmost(&mac.chain_update([0; 16]).finalize().into_bytes()))
             .unwrap_or_default(),
         _ => CheckValue::default(),
-    }
-}
-
-fn encrypt_zeros<C: BlockCipherEncrypt + KeyInit>(key: &[u8]) -> Vec<u8> {
-    let mut block = aes::cipher::Block::<C>::default();
-    if let Ok(cipher) = C::new_from_slice(key) {
-        cipher.encrypt_block(&mut block);
-    }
-    block.to_vec()
-}
-
-/// AES-CMAC (NIST SP 800-38B) of one block of zeros: the message leaves only the first sub-key to encrypt.
-fn cmac_of_zeros<C: BlockCipherEncrypt + KeyInit>(key: &[u8]) -> Vec<u8> {
-    let mut block = aes::cipher::Block::<C>::default();
-    if let Ok(cipher) = C::new_from_slice(key) {
-        cipher.encrypt_block(&mut block);
-        double(&mut block);
-        cipher.encrypt_block(&mut block);
-    }
-    block.to_vec()
-}
-
-/// Multiplication by x in the field of SP 800-38B: shift left by one, reduce by 0x87.
-fn double(block: &mut [u8]) {
-    let mut carry = 0;
-    for byte in block.iter_mut().rev() {
-        let out = *byte >> 7;
-        *byte = *byte << 1 | carry;
-        carry = out;
-    }
-    if let Some(last) = block.last_mut() {
-        *last ^= 0x87 * carry;
     }
 }
 

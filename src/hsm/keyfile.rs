@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use subtle::ConstantTimeEq;
 
 use crate::domain::clock::WallMillis;
-use crate::hsm::key::{ClearKey, TestKeys};
+use crate::hsm::key::{ClearKey, Terms, TestKeys};
 use crate::hsm::lmk::{Lmk, sync_directory};
 use crate::limits;
 
@@ -29,6 +29,8 @@ use seal::{Opener, cipher, seal};
 const VERSION: u32 = 1;
 /// The form of a file that holds previous keys: a program that does not know them must not open it.
 const VERSION_WITH_PREVIOUS: u32 = 2;
+/// The form of a file with keys under terms, for the same reason.
+const VERSION_WITH_TERMS: u32 = 3;
 /// Largest file read: every key with its longest name fits.
 const FILE_BYTES_MAX: u64 = 1 << 23;
 
@@ -50,6 +52,8 @@ struct KeyText {
     algorithm: String,
     kcv: String,
     sealed: String,
+    exportable: Option<bool>,
+    mac: Option<String>,
     previous: Option<PreviousText>,
 }
 
@@ -201,8 +205,8 @@ impl KeyFile {
     ) -> Result<Self, KeyFileError> {
         let syntax = |reason: String| KeyFileError::Syntax { path: path.into(), reason };
         let text: FileText = toml::from_str(text).map_err(|e| syntax(e.to_string()))?;
-        if !(VERSION..=VERSION_WITH_PREVIOUS).contains(&text.version) {
-            let reads = format!("this program reads {VERSION} and {VERSION_WITH_PREVIOUS}");
+        if !(VERSION..=VERSION_WITH_TERMS).contains(&text.version) {
+            let reads = format!("this program reads {VERSION} to {VERSION_WITH_TERMS}");
             return Err(syntax(format!("version {}: {reads}", text.version)));
         }
         let actual = hex::encode_upper(lmk.identity());
@@ -251,7 +255,12 @@ impl KeyFile {
 
     fn text(&self, lmk: &Lmk) -> Result<String, KeyFileError> {
         let cipher = cipher(lmk);
-        let version = if self.previous.is_empty() { VERSION } else { VERSION_WITH_PREVIOUS };
+        let has_terms = self.keys.iter().any(|key| key.terms() != Terms::default());
+        let version = match (has_terms, self.previous.is_empty()) {
+            (true, _) => VERSION_WITH_TERMS,
+            (false, false) => VERSION_WITH_PREVIOUS,
+            (false, true) => VERSION,
+        };
         let mut text = format!(
             "# Keys sealed under a local master key. `pinion keys` edits this file.\n\
              version = {version}\nlmk = \"{}\"\n",
@@ -270,6 +279,13 @@ impl KeyFile {
                 hex::encode_upper(key.check_value()),
                 hex::encode_upper(sealed)
             );
+            let Terms { never_exported, mac } = key.terms();
+            if never_exported {
+                text.push_str("exportable = false\n");
+            }
+            if let Some(method) = mac {
+                let _ = writeln!(text, "mac = \"{method}\"");
+            }
             if let Some(PreviousKey { key, until }) = self.previous(key.name()) {
                 let sealed = seal(key, &cipher, Some(*until))?;
                 let _ = writeln!(

@@ -7,7 +7,7 @@ use crate::domain::outcome::Reason;
 use crate::hsm::ImportRefused;
 use crate::link::listener::Link;
 use crate::link::meters::Exchanged;
-use crate::link::settings::Settings;
+use crate::link::settings::{PinKey, Settings};
 use crate::switch::{KeyOffer, Parts};
 
 /// Takes `wrapped` in as the link's zone PIN key. It is in force, and on disk, when this returns.
@@ -20,7 +20,9 @@ pub(super) async fn take_key<P: Parts>(
     wrapped: &WrappedKey,
 ) -> Result<(), Reason> {
     let exchange = settings.key_exchange.ok_or(Reason::ChannelNotAllowed)?;
-    let (key, zmk, grace) = (settings.zpk, exchange.zmk, exchange.grace);
+    // The configuration allows an exchange on links with a zone key only.
+    let PinKey::Zone(key) = settings.pin_key else { return Err(Reason::ChannelNotAllowed) };
+    let (zmk, grace) = (exchange.zmk, exchange.grace);
     let offer = KeyOffer { peer: &link.name, key, zmk, wrapped, grace };
     match link.switch.take_key(offer).await {
         Ok(_) => {

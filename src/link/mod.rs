@@ -11,6 +11,7 @@ mod connection;
 mod exchange;
 mod identify;
 mod job;
+mod ksn;
 mod listener;
 mod map;
 mod meters;
@@ -22,7 +23,8 @@ mod translate;
 mod wish;
 
 pub use codes::{Code, Codes};
+pub use ksn::KsnPlace;
 pub use listener::{Drain, Link, bind, serve};
 pub use map::PinMap;
-pub use settings::{KeyExchange, MacRule, Settings};
+pub use settings::{KeyExchange, MacRule, PinKey, Settings};
 pub use wish::Wish;

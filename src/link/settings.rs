@@ -9,6 +9,7 @@ use crate::domain::request::{Channel, LinkId, Rights, Tag};
 use crate::iso8583::Dialect;
 use crate::iso8583::frame::Framing;
 use crate::link::codes::Codes;
+use crate::link::ksn::KsnPlace;
 use crate::link::map::PinMap;
 use crate::link::session::Timers;
 use crate::link::wish::Wish;
@@ -31,8 +32,8 @@ pub struct Settings {
     pub codes: Arc<Codes>,
     /// How the stream is cut into frames.
     pub framing: Framing,
-    /// Zone key of its PIN blocks.
-    pub zpk: KeyId,
+    /// What its PIN blocks are under.
+    pub pin_key: PinKey,
     /// Layout of its PIN blocks.
     pub pin_block_format: BlockFormat,
     /// Where its cardholders stand.
@@ -63,6 +64,22 @@ pub struct Settings {
     pub tls: Option<Arc<Tls>>,
     /// A request slower than this is logged with its stages.
     pub slow_request: Duration,
+}
+
+/// What the PIN blocks of a link are under.
+#[derive(Clone, Debug)]
+pub enum PinKey {
+    /// Keys of DUKPT terminals, one a transaction.
+    Derived {
+        /// Their base derivation key.
+        bdk: KeyId,
+        /// Where a message has the serial number.
+        ksn: KsnPlace,
+        /// Where it has that of the new PIN's block, if it is another one.
+        new_ksn: Option<KsnPlace>,
+    },
+    /// One zone key.
+    Zone(KeyId),
 }
 
 /// Message authentication of a link.

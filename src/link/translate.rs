@@ -14,7 +14,7 @@ use crate::iso8583::{Message, TEXT_BYTES_MAX};
 use crate::link::identify::{Moment, key};
 use crate::link::map::{Class, PinMap, Place, Side};
 use crate::link::session::Event;
-use crate::link::settings::Settings;
+use crate::link::settings::{PinKey, Settings};
 use crate::link::wish::Wish;
 
 /// What a message asks for.
@@ -109,12 +109,12 @@ fn request(settings: &Settings, message: &Message<'_>, arrived: Now) -> Result<P
     let operation = operation(map, message)?;
     let current = match operation {
         Operation::Change | Operation::Verify => {
-            Some(block(settings, message, map.current_pin)?.into())
+            Some(block(settings, message, map.current_pin, false)?.into())
         }
         Operation::Reveal | Operation::Reverse | Operation::Set | Operation::Unblock => None,
     };
     let new = match operation {
-        Operation::Change => Some(block(settings, message, map.new_pin)?.into()),
+        Operation::Change => Some(block(settings, message, map.new_pin, true)?.into()),
         Operation::Reveal
         | Operation::Reverse
         | Operation::Set
@@ -270,7 +270,12 @@ fn pan(message: &Message<'_>) -> Result<Pan, Reason> {
 }
 
 /// The PIN block at its place. A block that is missing, or whose surroundings are not zero, is a format error.
-fn block(settings: &Settings, message: &Message<'_>, place: Place) -> Result<ZonePin, Reason> {
+fn block(
+    settings: &Settings,
+    message: &Message<'_>,
+    place: Place,
+    is_new: bool,
+) -> Result<ZonePin, Reason> {
     let bytes = match place.sub {
         None => message.binary(place.field),
         Some(sub) => message.sub(place.field, &[sub]).and_then(|sub| sub.binary()),
@@ -287,7 +292,23 @@ fn block(settings: &Settings, message: &Message<'_>, place: Place) -> Result<Zon
         None => bytes,
         Some(_) => part_of(bytes, wanted, place.side).ok_or(Reason::FormatError)?,
     };
-    ZonePin::new(block, settings.pin_block_format, settings.zpk).ok_or(Reason::FormatError)
+    let format = settings.pin_block_format;
+    let under = |key| ZonePin::new(block, format, key).ok_or(Reason::FormatError);
+    match &settings.pin_key {
+        PinKey::Zone(zpk) => under(*zpk),
+        PinKey::Derived { bdk, ksn, new_ksn } => {
+            let place = new_ksn.as_ref().filter(|_| is_new).unwrap_or(ksn);
+            //= spec/pin-change.md#1.6
+            //# On a link with a base derivation key a request whose PIN block comes without a key
+            //# serial number of the right form MUST be a format error (30).
+            let Some(ksn) = place.read(message, format) else {
+                let link = &*settings.name;
+                tracing::info!(link, field = %place, "no key serial number of the right form");
+                return Err(Reason::FormatError);
+            };
+            Ok(under(*bdk)?.derived(ksn))
+        }
+    }
 }
 
 /// Eight (or sixteen) bytes at one end of a zero-filled element. All zero is no block: nothing encrypts to it in

@@ -1,7 +1,9 @@
 //! DUKPT with triple DES (ANSI X9.24-1:2009): the key of one transaction from a base derivation key and a key serial
 //! number.
 //!
-//! **Never here:** AES DUKPT; which keys a terminal may use.
+//! One working key costs two blocks for the initial key under the prepared base key, two DES schedules and two blocks
+//! for each one bit of the counter, at most ten, and for data keys two blocks more. **Never here:** DUKPT with AES
+//! (`dukpt_aes`); which keys a terminal may use.
 
 use des::Des;
 use des::cipher::{BlockCipherEncrypt, KeyInit};
@@ -14,6 +16,8 @@ pub type Key16 = Zeroizing<[u8; 16]>;
 
 /// The low 21 bits of a key serial number: the counter.
 const COUNTER: u64 = 0x1F_FFFF;
+/// One bits a counter may have.
+const ONE_BITS_MAX: u32 = 10;
 /// Exclusive-or with a key gives the second of a pair.
 const MASK: u128 = 0xC0C0_C0C0_0000_0000_C0C0_C0C0_0000_0000;
 
@@ -41,45 +45,84 @@ impl Purpose {
     }
 }
 
-/// The initial key of a terminal. The serial number's counter does not count.
+/// Whether a transaction can have this serial number: its counter is not zero and has at most ten one bits. A terminal
+/// skips the others, and past the last one its keys have ended.
 #[must_use]
-pub fn initial_key(bdk: &[u8; 16], ksn: &[u8; 10]) -> Key16 {
-    let mut serial = [0; 8];
-    serial.copy_from_slice(&ksn[..8]);
-    serial[7] &= 0xE0;
-    let masked = Zeroizing::new((u128::from_be_bytes(*bdk) ^ MASK).to_be_bytes());
-    let mut key = Key16::default();
-    for (half, by) in key.chunks_exact_mut(8).zip([bdk, &*masked]) {
-        let mut block = serial;
-        Tdes::double(by).encrypt(&mut block);
-        half.copy_from_slice(&block);
-    }
-    key
+pub fn is_of_a_transaction(ksn: &[u8; 10]) -> bool {
+    let counter = serial(ksn) & COUNTER;
+    counter != 0 && counter.count_ones() <= ONE_BITS_MAX
 }
 
-/// The key of the transaction the serial number counts, for one purpose.
+/// A base derivation key with its schedules prepared. The ciphers wipe themselves on drop.
+#[derive(Debug)]
+pub struct Base {
+    own: Tdes,
+    masked: Tdes,
+}
+
+impl Base {
+    /// From a double-length key.
+    #[must_use]
+    pub fn new(bdk: &[u8; 16]) -> Self {
+        let masked = Zeroizing::new((u128::from_be_bytes(*bdk) ^ MASK).to_be_bytes());
+        Self { own: Tdes::double(bdk), masked: Tdes::double(&masked) }
+    }
+
+    /// The initial key of a terminal. The serial number's counter does not count.
+    #[must_use]
+    pub fn initial_key(&self, ksn: &[u8; 10]) -> Key16 {
+        let mut serial = [0; 8];
+        serial.copy_from_slice(&ksn[..8]);
+        serial[7] &= 0xE0;
+        let mut key = Key16::default();
+        for (half, by) in key.as_chunks_mut::<8>().0.iter_mut().zip([&self.own, &self.masked]) {
+            *half = serial;
+            by.encrypt(half);
+        }
+        key
+    }
+
+    /// The key of the transaction the serial number counts, for one purpose.
+    #[must_use]
+    pub fn working_key(&self, ksn: &[u8; 10], purpose: Purpose) -> Key16 {
+        let serial = serial(ksn);
+        let mut register = serial & !COUNTER;
+        let mut key = self.initial_key(ksn);
+        for bit in (0..21).rev().map(|place| 1_u64 << place) {
+            if serial & bit != 0 {
+                register |= bit;
+                key = next(&key, register);
+            }
+        }
+        let key = Zeroizing::new((u128::from_be_bytes(*key) ^ purpose.mask()).to_be_bytes());
+        if purpose != Purpose::DataRequest {
+            return key;
+        }
+        // Data keys are encrypted under themselves.
+        let cipher = Tdes::double(&key);
+        let mut own = key;
+        for half in own.as_chunks_mut::<8>().0 {
+            cipher.encrypt(half);
+        }
+        own
+    }
+}
+
+/// [`Base::initial_key`] of a base derivation key that is not kept.
+#[must_use]
+pub fn initial_key(bdk: &[u8; 16], ksn: &[u8; 10]) -> Key16 {
+    Base::new(bdk).initial_key(ksn)
+}
+
+/// [`Base::working_key`] of a base derivation key that is not kept.
 #[must_use]
 pub fn working_key(bdk: &[u8; 16], ksn: &[u8; 10], purpose: Purpose) -> Key16 {
-    let serial = ksn.last_chunk().map_or(0, |low: &[u8; 8]| u64::from_be_bytes(*low));
-    let mut register = serial & !COUNTER;
-    let mut key = initial_key(bdk, ksn);
-    for bit in (0..21).rev().map(|place| 1_u64 << place) {
-        if serial & bit != 0 {
-            register |= bit;
-            key = next(&key, register);
-        }
-    }
-    let key = Zeroizing::new((u128::from_be_bytes(*key) ^ purpose.mask()).to_be_bytes());
-    if purpose != Purpose::DataRequest {
-        return key;
-    }
-    // Data keys are encrypted under themselves.
-    let cipher = Tdes::double(&key);
-    let mut own = key;
-    for half in own.as_chunks_mut::<8>().0 {
-        cipher.encrypt(half);
-    }
-    own
+    Base::new(bdk).working_key(ksn, purpose)
+}
+
+/// The low eight bytes of a serial number: the end of the terminal's name, and the counter.
+fn serial(ksn: &[u8; 10]) -> u64 {
+    ksn.last_chunk().map_or(0, |low: &[u8; 8]| u64::from_be_bytes(*low))
 }
 
 /// The non-reversible step: a key and a register give the next key.
@@ -138,6 +181,16 @@ mod tests {
         }
         let last = working_key(&bytes(BDK), &bytes("FFFF9876543210EFF800"), Purpose::Pin);
         assert_eq!(hex::encode_upper(*last), "F9CDFEBF4F5B1D61B3EC12454527E189");
+    }
+
+    #[test]
+    fn counters_that_no_transaction_has() {
+        let of = |counter: u32| {
+            let [_, rest @ ..] = (0x60_0000 | counter).to_be_bytes();
+            is_of_a_transaction(&[[0xFF; 7].as_slice(), &rest].concat().try_into().unwrap())
+        };
+        assert!(of(1) && of(0x3FF) && of(0x1F_F800) && of(0x10_01FF));
+        assert!(!of(0) && !of(0x7FF) && !of(0x1F_F801) && !of(0x1F_FFFF));
     }
 
     /// A MAC of a device: key block BDK of its traces, one block of data.

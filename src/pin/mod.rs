@@ -5,9 +5,11 @@
 //! and the simulated payShield import this module, because only there do clear PINs exist. Where next: [`block`] for
 //! what is encrypted, [`pvv`] and [`ibm3624`] for what is stored.
 
+pub mod aes;
 pub mod block;
 pub mod clear;
 pub mod dukpt;
+pub mod dukpt_aes;
 pub mod ibm3624;
 pub mod legacy;
 pub mod policy;

@@ -3,6 +3,7 @@
 //! **Never here:** what the switch decides. Where next: `world` for keys and cards, `terminal` for messages,
 //! `postilion` for the host.
 
+pub mod dukpt;
 pub mod pin_pad;
 pub mod postilion;
 pub mod request;

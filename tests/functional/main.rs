@@ -10,6 +10,7 @@
 mod changes;
 mod configuration;
 mod connections;
+mod dukpt;
 mod http;
 mod leaks;
 mod mac;

@@ -8,13 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::Failure;
+use crate::domain::pin::KeyId;
 use crate::domain::request::{LinkId, Tag};
 use crate::hsm::Hsm;
-use crate::hsm::soft::SoftHsm;
+use crate::hsm::key::KeyType;
+use crate::hsm::soft::{KeyInfo, SoftHsm};
 use crate::iso8583::Dialect;
 use crate::iso8583::frame::Framing;
 use crate::link::session::Timers;
-use crate::link::{Codes, KeyExchange, MacRule, PinMap, Settings, Wish};
+use crate::link::{Codes, KeyExchange, KsnPlace, MacRule, PinKey, PinMap, Settings, Wish};
 use crate::ops::config::{ActiveWish, Config, Link};
 use crate::tls::{Tls, TlsFiles};
 
@@ -72,17 +74,13 @@ fn one_link(
     link: &Link,
     spoken: Spoken,
 ) -> Result<Settings, Failure> {
-    let at = |key: &str| format!("link[{index}].{key}");
-    let key = |name: &str, place: &str| {
-        hsm.key(name).ok_or_else(|| {
-            config.error(&at(place), format!("no key {name:?} in {}", config.hsm.keys.display()))
-        })
-    };
+    let place = Place { config, hsm, index };
+    let pin_key = place.pin_key(link, &spoken.dialect)?;
     let framing: Framing =
-        link.framing.parse().map_err(|error| config.error(&at("framing"), error))?;
+        link.framing.parse().map_err(|error| config.error(&place.at("framing"), error))?;
     let mac = match &link.mac {
         Some(mac) => Some(MacRule {
-            key: key(&mac.key, "mac.key")?,
+            key: place.key("mac.key", &mac.key, KeyType::Zak)?,
             required: mac.required,
             bytes: mac.bytes,
         }),
@@ -95,13 +93,13 @@ fn one_link(
                 key: tls.key.clone(),
                 client_ca: tls.client_ca.clone(),
             };
-            Some(Arc::new(Tls::load(files).map_err(|error| config.error(&at("tls"), error))?))
+            Some(Arc::new(Tls::load(files).map_err(|error| config.error(&place.at("tls"), error))?))
         }
         None => None,
     };
     let key_exchange = match &link.key_exchange {
         Some(exchange) => Some(KeyExchange {
-            zmk: key(&exchange.zmk, "key_exchange.zmk")?,
+            zmk: place.key("key_exchange.zmk", &exchange.zmk, KeyType::Zmk)?,
             grace: Duration::from_secs(exchange.grace_seconds),
         }),
         None => None,
@@ -115,7 +113,7 @@ fn one_link(
         map: spoken.map,
         codes: spoken.codes,
         framing,
-        zpk: key(&link.zpk, "zpk")?,
+        pin_key,
         pin_block_format: link.pin_block_format,
         channel: link.channel,
         rights: link.rights,
@@ -132,6 +130,54 @@ fn one_link(
         tls,
         slow_request: Duration::from_millis(config.log.slow_request_ms),
     })
+}
+
+/// One link's place in the configuration, where names of keys are resolved.
+struct Place<'a> {
+    config: &'a Config,
+    hsm: &'a SoftHsm,
+    index: usize,
+}
+
+impl Place<'_> {
+    fn at(&self, key: &str) -> String {
+        format!("link[{}].{key}", self.index)
+    }
+
+    /// The key of that name, if it is of the type that is wanted there.
+    fn key(&self, at: &str, name: &str, wanted: KeyType) -> Result<KeyId, Failure> {
+        let refuse = |reason: String| self.config.error(&self.at(at), reason);
+        let id = self.hsm.key(name).ok_or_else(|| {
+            refuse(format!("no key {name:?} in {}", self.config.hsm.keys.display()))
+        })?;
+        let found = self.hsm.keys().into_iter().find(|info| info.id == id);
+        match found.filter(|info| info.key_type != wanted) {
+            None => Ok(id),
+            Some(KeyInfo { key_type, .. }) => {
+                Err(refuse(format!("{name:?} is a {key_type}: name a {wanted}")).into())
+            }
+        }
+    }
+
+    /// What the link's PIN blocks are under.
+    fn pin_key(&self, link: &Link, dialect: &Dialect) -> Result<PinKey, Failure> {
+        let ksn = |at: &str, text: &str| {
+            let refuse = |reason| self.config.error(&self.at(at), reason);
+            KsnPlace::new(text, dialect).map_err(refuse)
+        };
+        let (Some(bdk), Some(place)) = (&link.pin_bdk, &link.ksn_field) else {
+            let zpk = link.zpk.as_deref().unwrap_or_default();
+            return Ok(PinKey::Zone(self.key("zpk", zpk, KeyType::Zpk)?));
+        };
+        Ok(PinKey::Derived {
+            bdk: self.key("pin_bdk", bdk, KeyType::Bdk)?,
+            ksn: ksn("ksn_field", place)?,
+            new_ksn: match &link.new_ksn_field {
+                Some(place) => Some(ksn("new_ksn_field", place)?),
+                None => None,
+            },
+        })
+    }
 }
 
 /// Where the wish of a link's requests comes from.

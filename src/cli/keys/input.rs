@@ -10,6 +10,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::cli::keys::KeysError;
 use crate::hsm::key::{KEY_BYTES_MAX, rsa};
 use crate::hsm::keyfile::KeyFileError;
+use crate::hsm::tr31::BLOCK_BYTES_MAX;
 
 /// Longest line or file that carries a component: hex in groups with white space.
 const INPUT_BYTES_MAX: usize = 512;
@@ -28,6 +29,28 @@ pub(super) fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeysError> {
     parse_hex(&text).map_err(|why| KeysError::Input(format!("{}: {why}", path.display())))
 }
 
+/// The key block of a file, or of standard input for `-`. White space around it does not count.
+pub(super) fn read_block(path: &Path) -> Result<Vec<u8>, KeysError> {
+    let limit = BLOCK_BYTES_MAX as u64 + 64;
+    let mut text = Vec::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().take(limit).read_until(b'\n', &mut text)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut text))
+    };
+    read.map_err(|source| KeyFileError::Io { path: path.into(), doing: "read", source })?;
+    Ok(text.trim_ascii().to_vec())
+}
+
+/// Writes a wrapped key to a file that is not there yet.
+pub(super) fn write_new(path: &Path, text: &str) -> Result<(), KeysError> {
+    let io = |source| KeyFileError::Io { path: path.into(), doing: "create", source };
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(io)?;
+    writeln!(file, "{text}").and_then(|()| file.sync_all()).map_err(io)?;
+    Ok(())
+}
+
 /// The PKCS #8 document of a PEM file.
 pub(super) fn read_pem(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeysError> {
     let io = |source| KeyFileError::Io { path: path.into(), doing: "read", source };
@@ -39,11 +62,16 @@ pub(super) fn read_pem(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeysError> {
 
 /// Asks on standard error, reads a line of standard input, and keeps a terminal from showing it.
 pub(super) fn prompt(number: usize, count: usize) -> Result<Zeroizing<Vec<u8>>, KeysError> {
+    prompt_for(&format!("component {number} of {count}"))
+}
+
+/// The same, with a text of its own.
+pub(super) fn prompt_for(what: &str) -> Result<Zeroizing<Vec<u8>>, KeysError> {
     let input = std::io::stdin();
     let failed = |e: std::io::Error| KeysError::Input(format!("standard input: {e}"));
     let silent = input.is_terminal().then(|| Silence::start(&input));
     if silent.is_some() {
-        let _ = write!(std::io::stderr(), "component {number} of {count}: ");
+        let _ = write!(std::io::stderr(), "{what}: ");
     }
     let mut line = Zeroizing::new(Vec::with_capacity(INPUT_BYTES_MAX + 1));
     let limit = INPUT_BYTES_MAX as u64 + 1;
@@ -51,7 +79,7 @@ pub(super) fn prompt(number: usize, count: usize) -> Result<Zeroizing<Vec<u8>>, 
     if silent.is_some() {
         let _ = writeln!(std::io::stderr());
     }
-    parse_hex(&line).map_err(|why| KeysError::Input(format!("component {number}: {why}")))
+    parse_hex(&line).map_err(|why| KeysError::Input(format!("{what}: {why}")))
 }
 
 pub(super) fn parse_hex(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {

@@ -37,6 +37,8 @@ const EXAMPLES: &str = "Examples:
   pinion send --reversal --pan 4761739001010010 --original-stan 123456 \\
       --rrn 632609000123 --at 2026-11-22T07:05:06
   pinion send --to atm-gateway:9000 --zpk-file zpk.hex --pan 4761739001010010 < pins
+  pinion send --to pos-gateway:9000 --bdk bdk.pos --ksn FFFF9876543210E00001 --ksn-field 62 \\
+      --pan 4761739001010010 --pin 1234 --new-pin 2580
   pinion send --echo --json
 
 Exit: 0 approved, 2 declined, 1 no answer or an answer that cannot be trusted.";
@@ -258,9 +260,13 @@ impl Send {
             Ok(Some(self.keys.pin_pad()?.block(&pin, &card.pan, clock.random())))
         };
         let (current, new) = (block(current)?, block(new)?);
-        terminal
+        let mut request = terminal
             .ask(operation, stamp, &card, current.as_ref(), new.as_ref())
-            .map_err(|reason| Failure::Usage(reason.to_string()))
+            .map_err(|reason| Failure::Usage(reason.to_string()))?;
+        if let Some((field, ksn)) = self.keys.serial_number()? {
+            request.text(field, ksn.as_bytes());
+        }
+        Ok(request)
     }
 
     /// The change is built once more without its PINs, because its reversal repeats what identifies it.

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::read_file;
 use crate::cli::Failure;
 use crate::domain::pin::BlockFormat;
+use crate::sim::dukpt::{KSN_BYTES, pin_key};
 use crate::sim::pin_pad::{MacPad, PadError, PinPad, TypedPin};
 use crate::sim::world::World;
 
@@ -25,6 +26,19 @@ pub(super) struct Keys {
     /// Zone PIN key: a file with its clear value in hex. A test key: a real one belongs into an HSM.
     #[arg(long, value_name = "FILE")]
     zpk_file: Option<PathBuf>,
+    /// Be a DUKPT terminal (TDES): base derivation key of the demo world, by name.
+    #[arg(long, value_name = "NAME", requires = "ksn")]
+    #[arg(conflicts_with_all = ["zpk_file", "bdk_file", "demo_key"])]
+    bdk: Option<String>,
+    /// The same with a key of one's own: a file with its clear value in hex. A test key.
+    #[arg(long, value_name = "FILE", requires = "ksn", conflicts_with_all = ["zpk_file", "demo_key"])]
+    bdk_file: Option<PathBuf>,
+    /// Key serial number of the transaction: twenty hex digits, sent as text.
+    #[arg(long, value_name = "HEX")]
+    ksn: Option<String>,
+    /// Field of the key serial number.
+    #[arg(long, value_name = "N", default_value_t = 62, requires = "ksn")]
+    ksn_field: u8,
     /// Layout of the PIN blocks.
     #[arg(long, value_enum, default_value = "iso0")]
     pin_block_format: Layout,
@@ -52,11 +66,32 @@ impl Keys {
             Layout::Iso1 => BlockFormat::Iso1,
             Layout::Iso3 => BlockFormat::Iso3,
         };
-        let bytes = match &self.zpk_file {
-            Some(path) => from_file(path)?,
-            None => from_world(&self.demo_key)?,
+        let bytes = match (&self.bdk, &self.bdk_file, &self.zpk_file) {
+            (Some(name), ..) => self.derived(&from_world(name)?)?,
+            (None, Some(path), _) => self.derived(&from_file(path)?)?,
+            (None, None, Some(path)) => from_file(path)?,
+            (None, None, None) => from_world(&self.demo_key)?,
         };
         PinPad::new(&bytes, format).map_err(unusable)
+    }
+
+    /// The key of the transaction's PIN blocks.
+    fn derived(&self, bdk: &[u8]) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let bad = |what: &str| Failure::Usage(what.into());
+        let bdk = bdk.try_into().map_err(|_| bad("a base derivation key has 16 bytes"))?;
+        let mut ksn = [0; KSN_BYTES];
+        hex::decode_to_slice(self.ksn.as_deref().unwrap_or_default(), &mut ksn)
+            .map_err(|_| bad("--ksn takes twenty hex digits"))?;
+        Ok(Zeroizing::new(pin_key(bdk, ksn).to_vec()))
+    }
+
+    /// The field of the key serial number and its text, on a DUKPT terminal.
+    pub(super) fn serial_number(&self) -> Result<Option<(u8, &str)>, Failure> {
+        match (&self.ksn, self.bdk.is_some() || self.bdk_file.is_some()) {
+            (Some(ksn), true) => Ok(Some((self.ksn_field, ksn))),
+            (Some(_), false) => Err(Failure::Usage("--ksn goes with --bdk or --bdk-file".into())),
+            (None, _) => Ok(None),
+        }
     }
 
     /// What makes MACs, where a key is named.
@@ -70,7 +105,7 @@ impl Keys {
     }
 
     fn are_of_the_demo(&self) -> bool {
-        self.zpk_file.is_none()
+        self.zpk_file.is_none() && self.bdk_file.is_none()
     }
 }
 
@@ -198,6 +233,10 @@ mod tests {
         Keys {
             demo_key: "zpk.atm".into(),
             zpk_file,
+            bdk: None,
+            bdk_file: None,
+            ksn: None,
+            ksn_field: 62,
             pin_block_format: Layout::Iso0,
             mac_demo_key: None,
             mac_key_file: None,
@@ -241,6 +280,18 @@ mod tests {
         check(&keys(Some(dir.path().join("missing"))), "missing");
         check(&keys(Some(file(&dir, "text", "no key"))), "not one key in hex");
         check(&keys(Some(file(&dir, "short", "00112233"))), "a key of 4 bytes");
+        let terminal = |ksn: Option<&str>| Keys {
+            bdk: Some("bdk.pos".into()),
+            ksn: ksn.map(Into::into),
+            ..keys(None)
+        };
+        check(&terminal(Some("FFFF9876543210E0000")), "twenty hex digits");
+        check(&Keys { bdk: Some("zpk.none".into()), ..terminal(Some("00")) }, "one of bdk.pos");
+        let right = terminal(Some("FFFF9876543210E00001"));
+        assert!(right.pin_pad().is_ok());
+        assert_eq!(right.serial_number().unwrap(), Some((62, "FFFF9876543210E00001")));
+        let alone = Keys { ksn: Some("FFFF9876543210E00001".into()), ..keys(None) };
+        assert!(alone.serial_number().unwrap_err().to_string().contains("--bdk"));
         assert!(keys(None).mac().unwrap().is_none());
     }
 }

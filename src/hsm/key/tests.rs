@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use crate::hsm::key::{
-    Algorithm, ClearKey, KeyError, KeyType, TestKeys, check_name, check_value, double,
+    Algorithm, ClearKey, KeyError, KeyType, MacMethod, Terms, TestKeys, check_name, check_value,
     set_odd_parity,
 };
 
@@ -35,16 +35,6 @@ fn check_values() {
     let long = "8C1AB7BEE973829E30242E0BBBDD4946D540C98FC1B5BDCF94790001A23FD502";
     check(Algorithm::Aes, long, "4817F1");
     check(Algorithm::Aes, "00", "000000");
-}
-
-/// RFC 4493 section 4: L and K1 of the key 2B7E..4F3C.
-#[test]
-fn cmac_sub_key() {
-    let mut block = hex::decode("7DF76B0C1AB899B33E42F047B91B546F").unwrap();
-    double(&mut block);
-    assert_eq!(hex::encode_upper(&block), "FBEED618357133667C85E08F7236A8DE");
-    double(&mut block);
-    assert_eq!(hex::encode_upper(&block), "F7DDAC306AE266CCF90BC11EE46D513B");
 }
 
 #[test]
@@ -80,11 +70,11 @@ fn what_no_key_file_takes() {
     );
     check(
         make(Zpk, Tdes, "0123456789ABCDEF", Allowed),
-        Err(KeyError::Length { name: name.clone(), algorithm: Tdes, bytes: 8 }),
+        Err(KeyError::Length { name: name.clone(), key_type: Zpk, algorithm: Tdes, bytes: 8 }),
     );
     check(
         make(PanHash, Hmac, sample, Allowed),
-        Err(KeyError::Length { name: name.clone(), algorithm: Hmac, bytes: 16 }),
+        Err(KeyError::Length { name: name.clone(), key_type: PanHash, algorithm: Hmac, bytes: 16 }),
     );
     check(
         make(Pvk, Aes, sample, Allowed),
@@ -92,8 +82,60 @@ fn what_no_key_file_takes() {
     );
     check(
         make(PanSeal, Aes, sample, Allowed),
-        Err(KeyError::Length { name, algorithm: Aes, bytes: 16 }),
+        Err(KeyError::Length { name, key_type: PanSeal, algorithm: Aes, bytes: 16 }),
     );
+}
+
+/// ANSI X9.24-1 knows double-length base derivation keys only, X9.24-3 terminals of 128 and 256 bits.
+#[test]
+fn lengths_of_base_derivation_keys() {
+    #[track_caller]
+    fn check(algorithm: Algorithm, hex: &str, want: bool) {
+        let got = make(KeyType::Bdk, algorithm, hex, TestKeys::Allowed);
+        assert_eq!(got.is_ok(), want, "{algorithm} {hex}");
+    }
+    let double = "0123456789ABCDEFFEDCBA9876543210";
+    check(Algorithm::Tdes, double, true);
+    check(Algorithm::Tdes, &format!("{double}76543210FEDCBA98"), false);
+    check(Algorithm::Aes, double, true);
+    check(Algorithm::Aes, &double.repeat(2), true);
+    check(Algorithm::Aes, &double[..24].repeat(2), false);
+}
+
+#[test]
+fn terms() {
+    use Algorithm::{Aes, Tdes};
+    #[track_caller]
+    fn check(key_type: KeyType, algorithm: Algorithm, mac: MacMethod, want: Option<MacMethod>) {
+        let hex = "0123456789ABCDEFFEDCBA9876543210";
+        let key = make(key_type, algorithm, hex, TestKeys::Allowed).unwrap();
+        let got = key.with_terms(Terms { mac: Some(mac), ..Terms::default() });
+        assert_eq!(got.ok().map(|key| key.mac_method()), want, "{key_type} {algorithm} {mac}");
+    }
+    check(KeyType::Zak, Tdes, MacMethod::Retail2, Some(MacMethod::Retail2));
+    check(KeyType::Zak, Tdes, MacMethod::Cmac, Some(MacMethod::Cmac));
+    check(KeyType::Zak, Aes, MacMethod::Cmac, Some(MacMethod::Cmac));
+    check(KeyType::Zak, Aes, MacMethod::Retail, None);
+    check(KeyType::Zpk, Tdes, MacMethod::Retail, None);
+    for (key_type, shared) in [
+        (KeyType::Audit, false),
+        (KeyType::PanHash, false),
+        (KeyType::PanSeal, false),
+        (KeyType::Rsa, false),
+        (KeyType::Zmk, false),
+        (KeyType::Bdk, true),
+        (KeyType::Pvk, true),
+        (KeyType::Signature, true),
+        (KeyType::Zak, true),
+        (KeyType::Zpk, true),
+    ] {
+        assert_eq!(key_type.is_shared(), shared, "{key_type}");
+    }
+    let zpk = make(KeyType::Zpk, Tdes, "0123456789ABCDEFFEDCBA9876543210", TestKeys::Allowed);
+    let zpk = zpk.unwrap();
+    assert!(zpk.is_exportable());
+    let bound = zpk.with_terms(Terms { never_exported: true, mac: None }).unwrap();
+    assert!(!bound.is_exportable());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::domain::clock::WallMillis;
 use crate::hsm::key::rsa::PKCS8_BYTES_MAX;
-use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
+use crate::hsm::key::{Algorithm, ClearKey, KeyType, MacMethod, Terms, TestKeys};
 use crate::hsm::keyfile::{KeyFileError, KeyText};
 use crate::hsm::lmk::{Lmk, Use};
 
@@ -21,14 +21,22 @@ pub(super) fn cipher(lmk: &Lmk) -> Aes256Gcm {
     Aes256Gcm::new((&*lmk.derive(Use::SealKeys)).into())
 }
 
-/// What the seal binds a key to. A previous key is bound to the end of its grace period as well.
+/// What the seal binds a key to: its terms, where it has any, and a previous key to the end of its grace period.
 fn associated(
     name: &str,
     key_type: KeyType,
     algorithm: Algorithm,
+    terms: Terms,
     until: Option<WallMillis>,
 ) -> String {
     let (key_type, algorithm) = (key_type.name(), algorithm.name());
+    if terms != Terms::default() {
+        let until = until.map_or(0, |until| until.0);
+        let (exportable, mac) = (!terms.never_exported, terms.mac.map_or("", MacMethod::name));
+        return format!(
+            "pinion key 3\n{name}\n{key_type}\n{algorithm}\n{until}\n{exportable}\n{mac}"
+        );
+    }
     match until {
         None => format!("pinion key 1\n{name}\n{key_type}\n{algorithm}"),
         Some(WallMillis(until)) => {
@@ -45,7 +53,7 @@ pub(super) fn seal(
 ) -> Result<Vec<u8>, KeyFileError> {
     let mut nonce = [0; NONCE_BYTES];
     getrandom::fill(&mut nonce).map_err(|_| KeyFileError::Random)?;
-    let bound = associated(key.name(), key.key_type(), key.algorithm(), until);
+    let bound = associated(key.name(), key.key_type(), key.algorithm(), key.terms(), until);
     let mut bytes = Zeroizing::new(key.expose_bytes().to_vec());
     let tag = cipher
         .encrypt_inout_detached(&Nonce::from(nonce), bound.as_bytes(), bytes.as_mut_slice().into())
@@ -76,6 +84,8 @@ impl Opener<'_> {
         };
         let key_type: KeyType = entry.key_type.parse().map_err(syntax)?;
         let algorithm: Algorithm = entry.algorithm.parse().map_err(syntax)?;
+        let mac = entry.mac.as_deref().map(str::parse).transpose().map_err(syntax)?;
+        let terms = Terms { never_exported: entry.exportable == Some(false), mac };
         let sealed = hex::decode(sealed).map_err(|e| syntax(format!("sealed: {e}")))?;
         let changed = || KeyFileError::Sealed { path: path.into(), name: name.clone() };
         let (nonce, rest) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or_else(changed)?;
@@ -84,7 +94,7 @@ impl Opener<'_> {
             return Err(changed());
         }
         let mut bytes = Zeroizing::new(body.to_vec());
-        let bound = associated(&entry.name, key_type, algorithm, until);
+        let bound = associated(&entry.name, key_type, algorithm, terms, until);
         cipher
             .decrypt_inout_detached(
                 &Nonce::from(*nonce),
@@ -94,6 +104,7 @@ impl Opener<'_> {
             )
             .map_err(|_| changed())?;
         let key = ClearKey::new(&entry.name, key_type, algorithm, bytes, test_keys)
+            .and_then(|key| key.with_terms(terms))
             .map_err(|source| KeyFileError::Key { path: Some(path.into()), source })?;
         let actual = hex::encode_upper(key.check_value());
         if !actual.eq_ignore_ascii_case(kcv) {

@@ -76,7 +76,7 @@ fn tampering_has_a_name() {
     check("kcv = \"", "kcv = \"0", |e| matches!(e, KeyFileError::CheckValue { .. }));
     check("sealed = \"", "sealed = \"00", sealed);
     check("sealed = \"", "sealed = \"G", syntax);
-    check("version = 1", "version = 3", syntax);
+    check("version = 1", "version = 4", syntax);
     check("version = 1", "version = 1\nother = 2", syntax);
     check("type = \"PVK\"", "type = \"XYZ\"", syntax);
     check("name = \"zpk.atm\"", "name = \"pvk.visa\"", sealed);

@@ -19,7 +19,7 @@ use crate::domain::pin::{
 use crate::hsm::key::{CheckValue, KeyType};
 use crate::hsm::soft::SoftHsm;
 use crate::hsm::soft::lmk_pin::mix;
-use crate::hsm::soft::mac::RetailMac;
+use crate::hsm::soft::mac::MacKey;
 use crate::hsm::soft::table::{Loaded, Schedule, Table};
 use crate::hsm::{Change, ChangeVerdict, Hsm, HsmError, ImportRefused, Imported, Verdict};
 use crate::limits::PIN_DRAWS_MAX;
@@ -47,7 +47,9 @@ impl From<block::NoPin> for HsmError {
 }
 
 impl SoftHsm {
-    /// Decrypts a zone block, in a grace period under either key.
+    /// Decrypts a block under a key of a DUKPT terminal, or a zone block, in a grace period under either key.
+    ///
+    /// A base derivation key has no grace period: its terminals would have to be loaded anew with another one.
     ///
     /// Both are always tried then. A block of a format that is not bound to an account opens under a wrong key once in
     /// six hundred times: one that opens under both is refused, because nobody can say which PIN was meant.
@@ -57,13 +59,18 @@ impl SoftHsm {
         pin: &ZonePin,
         account: &Account12,
     ) -> Result<ClearPin, HsmError> {
+        if let Some(ksn) = pin.ksn() {
+            let base = &keys.of_type(pin.key(), KeyType::Bdk)?.newest;
+            let Schedule::Bdk(base) = &base.schedule else { return Err(HsmError::KeyUnusable) };
+            return open_under(&base.pin_key(ksn)?, pin, account);
+        }
         let slot = keys.of_type(pin.key(), KeyType::Zpk)?;
-        let newest = open_under(&slot.newest, pin, account);
+        let newest = open_under(&slot.newest.schedule, pin, account);
         let Some(previous) = slot.previous(|| self.throttle.clock().wall()) else { return newest };
         //= spec/pin-change.md#10.4
         //# For the grace period after an exchange a PIN block under the old key MUST be accepted
         //# like one under the new key, over a restart too, and never after it.
-        match (newest, open_under(&previous.key, pin, account)) {
+        match (newest, open_under(&previous.key.schedule, pin, account)) {
             (Ok(pin), Err(_)) => {
                 previous.prove_newest();
                 Ok(pin)
@@ -106,6 +113,18 @@ impl SoftHsm {
         made.ok_or(HsmError::KeyUnusable)
     }
 
+    fn open_presented(
+        &self,
+        keys: &Table,
+        pin: &PresentedPin,
+        account: &Account12,
+    ) -> Result<ClearPin, HsmError> {
+        match pin {
+            PresentedPin::Lmk(pin) => self.open_lmk(pin, account),
+            PresentedPin::Zone(block) => self.open_block(keys, block, account),
+        }
+    }
+
     pub(super) fn open_lmk(&self, pin: &LmkPin, account: &Account12) -> Result<ClearPin, HsmError> {
         self.pins.open(pin, account).map_err(|_| HsmError::StoredPinCorrupt)
     }
@@ -113,6 +132,28 @@ impl SoftHsm {
     pub(super) fn seal_lmk(&self, pin: &ClearPin, account: &Account12) -> LmkPin {
         let random = self.random.next().first_chunk().copied().unwrap_or_default();
         self.pins.seal(pin, account, random)
+    }
+
+    /// The reference of a PIN that was presented as `presented`.
+    fn make_reference(
+        &self,
+        keys: &Table,
+        pin: &ClearPin,
+        presented: &PresentedPin,
+        account: &Account12,
+        method: &Method,
+    ) -> Result<Reference, HsmError> {
+        Ok(match (method, presented) {
+            (Method::LmkPin, PresentedPin::Lmk(sealed)) => Reference::Lmk(*sealed),
+            (Method::LmkPin, PresentedPin::Zone(_)) => Reference::Lmk(self.seal_lmk(pin, account)),
+            (Method::VisaPvv { pvk, pvki }, _) => {
+                Reference::Pvv(pvv(keys, *pvk, *pvki, account, pin)?)
+            }
+            (Method::Ibm3624 { .. }, _) => Reference::Offset {
+                digits: offset(keys, method, account, pin)?,
+                len: pin.digit_count(),
+            },
+        })
     }
 
     /// Whether `pin` has this reference. A reference of another method is a record gone wrong, not a wrong PIN.
@@ -157,10 +198,7 @@ impl SoftHsm {
         if self.throttle.is_closed(places) {
             return Err(HsmError::Throttled);
         }
-        let pin = match current {
-            PresentedPin::Lmk(current) => self.open_lmk(current, account)?,
-            PresentedPin::Zone(current) => self.open_block(keys, current, account)?,
-        };
+        let pin = self.open_presented(keys, current, account)?;
         if bool::from(self.matches(keys, &pin, account, method, reference)?) {
             return Ok(Some(pin));
         }
@@ -177,29 +215,11 @@ fn pvk(keys: &Table, id: KeyId, fits: fn(bool) -> bool) -> Result<&Tdes, HsmErro
     }
 }
 
-fn mac_key(key: &Loaded) -> Result<&RetailMac, HsmError> {
+fn mac_key(key: &Loaded) -> Result<&MacKey, HsmError> {
     match &key.schedule {
         Schedule::Mac(key) => Ok(key),
         _ => Err(HsmError::KeyUnusable),
     }
-}
-
-/// The reference of a PIN that stands under the LMK as `sealed`.
-fn make_reference(
-    keys: &Table,
-    pin: &ClearPin,
-    sealed: &LmkPin,
-    account: &Account12,
-    method: &Method,
-) -> Result<Reference, HsmError> {
-    Ok(match method {
-        Method::LmkPin => Reference::Lmk(*sealed),
-        Method::VisaPvv { pvk, pvki } => Reference::Pvv(pvv(keys, *pvk, *pvki, account, pin)?),
-        Method::Ibm3624 { .. } => Reference::Offset {
-            digits: offset(keys, method, account, pin)?,
-            len: pin.digit_count(),
-        },
-    })
 }
 
 fn pvv(
@@ -240,10 +260,10 @@ fn offset(
     Ok(ibm3624::offset(cipher, &table, &data, pin))
 }
 
-/// Decrypts a zone block under one key. Format 4 goes with AES, the others with triple DES.
-fn open_under(key: &Loaded, pin: &ZonePin, account: &Account12) -> Result<ClearPin, HsmError> {
+/// Decrypts a block under one key. Format 4 goes with AES, the others with triple DES.
+fn open_under(key: &Schedule, pin: &ZonePin, account: &Account12) -> Result<ClearPin, HsmError> {
     use BlockFormat::{Iso0, Iso1, Iso3, Iso4};
-    match (&key.schedule, pin.format()) {
+    match (key, pin.format()) {
         (Schedule::Tdes { cipher, .. }, Iso0 | Iso1 | Iso3) => {
             let mut clear = Zeroizing::new(first(pin.block())?);
             cipher.decrypt(&mut clear);
@@ -311,34 +331,35 @@ impl Hsm for SoftHsm {
 
     async fn derive(
         &self,
-        new: &LmkPin,
+        new: &PresentedPin,
         account: &Account12,
         method: &Method,
         rules: &PinRules,
         current: &Reference,
     ) -> Result<Reference, HsmError> {
         let keys = self.ring.load();
-        let pin = self.open_lmk(new, account)?;
+        let pin = self.open_presented(&keys, new, account)?;
         let unchanged = rules.not_the_current
             && bool::from(self.matches(&keys, &pin, account, method, current)?);
         if unchanged || !policy::accepts(rules, &pin, None) {
             return Err(HsmError::NewPinUnacceptable);
         }
-        make_reference(&keys, &pin, new, account, method)
+        self.make_reference(&keys, &pin, new, account, method)
     }
 
     async fn verify_and_derive(&self, change: &Change<'_>) -> Result<ChangeVerdict, HsmError> {
         let Change { current, new, account, method, reference, rules } = *change;
         let keys = self.ring.load();
+        // A block without a PIN costs no try, whichever of the two it is.
+        let pin = self.open_presented(&keys, new, account)?;
         let found = self.check_current(&keys, current, account, method, reference)?;
         let Some(current) = found else {
             return Ok(ChangeVerdict::Wrong);
         };
-        let pin = self.open_lmk(new, account)?;
         if !policy::accepts(rules, &pin, Some(&current)) {
             return Ok(ChangeVerdict::RightButUnacceptable);
         }
-        Ok(ChangeVerdict::Right(make_reference(&keys, &pin, new, account, method)?))
+        Ok(ChangeVerdict::Right(self.make_reference(&keys, &pin, new, account, method)?))
     }
 
     async fn translate(

@@ -24,6 +24,7 @@ use crate::hsm::{ImportRefused, Imported};
 use crate::pin::ibm3624::{DecimalizationTable, Ibm3624Error};
 
 mod commands;
+mod dukpt;
 mod fill;
 pub(crate) mod lmk_pin;
 mod mac;

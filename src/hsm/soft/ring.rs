@@ -114,6 +114,7 @@ impl Keyring {
         }
         let wrapped = &exchange.wrapped;
         let key = unwrap(zmk, name, key_type, wrapped, exchange.stated, files.test_keys)?;
+        let key = key.with_terms(had.terms())?;
         let after = key.check_value();
         if bool::from(key.expose_bytes().ct_eq(had.expose_bytes())) {
             return Ok(Imported { before, after });
@@ -144,10 +145,16 @@ impl From<ExchangeError> for ImportRefused {
             }
             ExchangeError::NotZmk { name, .. } => Self::NotZmk { name },
             ExchangeError::Key(error) => Self::Key(error),
-            // Components are for `pinion keys`; no exchange at run time has any.
-            ExchangeError::ComponentCount { .. } | ExchangeError::ComponentLength { .. } => {
-                Self::Unavailable
-            }
+            ExchangeError::NotTripleDes { name } => Self::NotTripleDes { name },
+            // Components, key blocks and exports are for `pinion keys`; no exchange at run time has any.
+            ExchangeError::Block { .. }
+            | ExchangeError::ComponentCount { .. }
+            | ExchangeError::ComponentEmpty { .. }
+            | ExchangeError::ComponentLength { .. }
+            | ExchangeError::NotExportable { .. }
+            | ExchangeError::Random
+            | ExchangeError::Stronger { .. }
+            | ExchangeError::Use { .. } => Self::Unavailable,
         }
     }
 }

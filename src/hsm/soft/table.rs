@@ -7,10 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
-use aes::{Aes128, Aes192, Aes256};
-
-use hmac::Hmac;
+use hmac::{Hmac, KeyInit};
 use sha2::Sha256;
 
 use crate::domain::clock::WallMillis;
@@ -18,9 +15,11 @@ use crate::domain::pin::KeyId;
 use crate::hsm::HsmError;
 use crate::hsm::key::{Algorithm, CheckValue, ClearKey, KeyType};
 use crate::hsm::keyfile::{KeyFile, KeyFileError};
-use crate::hsm::soft::mac::RetailMac;
+use crate::hsm::soft::dukpt::Bdk;
+use crate::hsm::soft::mac::MacKey;
 use crate::hsm::soft::rsa::RsaKey;
 use crate::limits;
+use crate::pin::aes::Aes;
 use crate::pin::tdes::Tdes;
 
 /// Every key of one moment.
@@ -155,11 +154,13 @@ pub(super) struct Loaded {
 /// What a key is prepared for.
 pub(super) enum Schedule {
     /// Blocks of format 4.
-    Aes(AesBlocks),
+    Aes(Aes),
+    /// Keys of DUKPT terminals are derived from it.
+    Bdk(Box<Bdk>),
     /// Signatures of clients.
     Hmac(Hmac<Sha256>),
     /// MACs.
-    Mac(RetailMac),
+    Mac(Box<MacKey>),
     /// No command here uses it.
     None,
     /// PINs that came RSA-encrypted.
@@ -173,28 +174,22 @@ pub(super) enum Schedule {
     },
 }
 
-/// AES of any key length.
-pub(super) enum AesBlocks {
-    Bits128(Aes128),
-    Bits192(Aes192),
-    Bits256(Aes256),
-}
-
 impl Loaded {
     pub(super) fn new(key: &ClearKey) -> Self {
         let bytes = key.expose_bytes();
         let schedule = match key.key_type() {
             KeyType::Zpk | KeyType::Pvk => match key.algorithm() {
                 Algorithm::Tdes => tdes(bytes),
-                Algorithm::Aes => AesBlocks::new(bytes).map(Schedule::Aes),
+                Algorithm::Aes => Aes::new(bytes).map(Schedule::Aes),
                 Algorithm::Hmac | Algorithm::Rsa => None,
             },
             KeyType::Rsa => RsaKey::new(bytes).map(Box::new).map(Schedule::Rsa),
             KeyType::Signature => Hmac::new_from_slice(bytes).ok().map(Schedule::Hmac),
-            KeyType::Zak => RetailMac::new(bytes).map(Schedule::Mac),
-            KeyType::Audit | KeyType::Bdk | KeyType::PanHash | KeyType::PanSeal | KeyType::Zmk => {
-                None
-            }
+            KeyType::Bdk => Bdk::new(key.algorithm(), bytes).map(Box::new).map(Schedule::Bdk),
+            KeyType::Zak => MacKey::new(key.mac_method(), key.algorithm(), bytes)
+                .map(Box::new)
+                .map(Schedule::Mac),
+            KeyType::Audit | KeyType::PanHash | KeyType::PanSeal | KeyType::Zmk => None,
         };
         Self {
             name: key.name().into(),
@@ -211,33 +206,4 @@ fn tdes(bytes: &[u8]) -> Option<Schedule> {
     }
     let triple = bytes.try_into().ok()?;
     Some(Schedule::Tdes { cipher: Tdes::triple(triple), double: false })
-}
-
-impl AesBlocks {
-    fn new(bytes: &[u8]) -> Option<Self> {
-        match bytes.len() {
-            16 => Aes128::new_from_slice(bytes).ok().map(Self::Bits128),
-            24 => Aes192::new_from_slice(bytes).ok().map(Self::Bits192),
-            32 => Aes256::new_from_slice(bytes).ok().map(Self::Bits256),
-            _ => None,
-        }
-    }
-
-    pub(super) fn encrypt(&self, block: &mut [u8; 16]) {
-        let block: &mut Array<u8, _> = block.into();
-        match self {
-            Self::Bits128(cipher) => cipher.encrypt_block(block),
-            Self::Bits192(cipher) => cipher.encrypt_block(block),
-            Self::Bits256(cipher) => cipher.encrypt_block(block),
-        }
-    }
-
-    pub(super) fn decrypt(&self, block: &mut [u8; 16]) {
-        let block: &mut Array<u8, _> = block.into();
-        match self {
-            Self::Bits128(cipher) => cipher.decrypt_block(block),
-            Self::Bits192(cipher) => cipher.decrypt_block(block),
-            Self::Bits256(cipher) => cipher.decrypt_block(block),
-        }
-    }
 }

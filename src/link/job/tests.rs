@@ -26,7 +26,7 @@ use crate::hsm::soft::SoftHsm;
 use crate::hsm::{Change, ChangeVerdict, HsmError, ImportRefused, Imported};
 use crate::iso8583::Dialect;
 use crate::link::session::Timers;
-use crate::link::{Codes, PinMap, Wish, connection};
+use crate::link::{Codes, PinKey, PinMap, Wish, connection};
 use crate::route::Table;
 use crate::switch::{Parts, Rules, Switch, World};
 
@@ -86,7 +86,7 @@ impl Hsm for Panicking {
 
     async fn derive(
         &self,
-        new: &LmkPin,
+        new: &PresentedPin,
         account: &Account12,
         method: &Method,
         rules: &PinRules,
@@ -261,7 +261,7 @@ pub(in crate::link) fn settings(hsm: &SoftHsm, mac: bool) -> Settings {
         codes: Arc::new(Codes::of_dialect(&dialect).unwrap()),
         dialect,
         framing: "be2".parse().unwrap(),
-        zpk: hsm.key("zpk.atm").unwrap(),
+        pin_key: PinKey::Zone(hsm.key("zpk.atm").unwrap()),
         pin_block_format: BlockFormat::Iso0,
         channel: Channel::Atm,
         rights: Rights {

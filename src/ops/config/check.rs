@@ -34,7 +34,11 @@ impl Config {
             let at = format!("link[{index}]");
             (names.dialect)(&link.dialect).map_err(refuse(format!("{at}.dialect")))?;
             (names.framing)(&link.framing).map_err(refuse(format!("{at}.framing")))?;
-            (names.key)(&link.zpk).map_err(refuse(format!("{at}.zpk")))?;
+            for (name, key) in [("zpk", &link.zpk), ("pin_bdk", &link.pin_bdk)] {
+                if let Some(key) = key {
+                    (names.key)(key).map_err(refuse(format!("{at}.{name}")))?;
+                }
+            }
             if let Some(mac) = &link.mac {
                 (names.key)(&mac.key).map_err(refuse(format!("{at}.mac.key")))?;
             }
@@ -141,11 +145,10 @@ fn check_link(config: &Config, link: &Link, at: &str) -> Result<(), ConfigError>
     let source = &config.source;
     let key = |name: &str| format!("{at}.{name}");
     name(source, &key("name"), &link.name)?;
-    for (name, value) in
-        [("dialect", &link.dialect), ("framing", &link.framing), ("zpk", &link.zpk)]
-    {
+    for (name, value) in [("dialect", &link.dialect), ("framing", &link.framing)] {
         given(source, &key(name), value)?;
     }
+    check_pin_key(config, link, at)?;
     institution(source, &key("institution"), &link.institution)?;
     within(source, &key("in_flight"), link.in_flight, 1..=limits::IN_FLIGHT_PER_LINK_MAX)?;
     within(source, &key("connections"), link.connections, 1..=limits::CONNECTIONS_PER_LINK_MAX)?;
@@ -165,6 +168,38 @@ fn check_link(config: &Config, link: &Link, at: &str) -> Result<(), ConfigError>
         within(source, &key("key_exchange.grace_seconds"), exchange.grace_seconds, range)?;
     }
     Ok(())
+}
+
+/// One key of the PIN blocks, and where a derived one is named.
+fn check_pin_key(config: &Config, link: &Link, at: &str) -> Result<(), ConfigError> {
+    let places = [("ksn_field", &link.ksn_field), ("new_ksn_field", &link.new_ksn_field)];
+    let keys = [("zpk", &link.zpk), ("pin_bdk", &link.pin_bdk)];
+    for (name, value) in keys.into_iter().chain(places) {
+        if let Some(value) = value {
+            given(&config.source, &format!("{at}.{name}"), value)?;
+        }
+    }
+    let refuse = |name: &str, reason: &str| Err(config.error(&format!("{at}.{name}"), reason));
+    match (&link.zpk, &link.pin_bdk) {
+        (None, None) => {
+            refuse("zpk", "missing: name a zone PIN key, or pin_bdk for DUKPT terminals")
+        }
+        (Some(_), Some(_)) => {
+            refuse("pin_bdk", "beside zpk: a link's PIN blocks are under one key")
+        }
+        (Some(_), None) => match places.iter().find(|(_, place)| place.is_some()) {
+            Some((name, _)) => refuse(name, "is for links with pin_bdk"),
+            None => Ok(()),
+        },
+        (None, Some(_)) if link.ksn_field.is_none() => refuse(
+            "ksn_field",
+            "missing: where messages have the key serial number, such as \"62\"",
+        ),
+        (None, Some(_)) if link.key_exchange.is_some() => {
+            refuse("key_exchange", "is for links with zpk: DUKPT terminals have no zone key")
+        }
+        (None, Some(_)) => Ok(()),
+    }
 }
 
 /// Refuses an empty text.

@@ -26,8 +26,14 @@ pub struct Link {
     /// How messages are framed, for example `be2`.
     #[serde(default = "framing")]
     pub framing: String,
-    /// Name of the zone PIN key its PIN blocks are under.
-    pub zpk: String,
+    /// Name of the zone PIN key its PIN blocks are under; else there is `pin_bdk`.
+    pub zpk: Option<String>,
+    /// Name of the base derivation key of its DUKPT terminals.
+    pub pin_bdk: Option<String>,
+    /// Where its messages have the key serial number: `62`, or a path such as `127.9`.
+    pub ksn_field: Option<String>,
+    /// Where they have that of the new PIN's block, if it is another one.
+    pub new_ksn_field: Option<String>,
     /// Layout of its PIN blocks.
     #[serde(default = "pin_block_format", deserialize_with = "read_pin_block_format")]
     pub pin_block_format: BlockFormat,

@@ -69,6 +69,7 @@ fn check_names(config: &Config) -> Result<(), ConfigError> {
             "zmk.partner",
             "pvk.visa",
             "pvk.ibm",
+            "bdk.pos",
         ]),
     })
 }
@@ -162,6 +163,15 @@ fn values_out_of_bounds() {
     check(zpk, &link("request_ms = 20001"), "13: link[0].request_ms: 20001 is longer than limits.");
     check(zpk, &link("institution = \"A\""), "13: link[0].institution: up to 11 digits");
     check(zpk, "zpk = \"\"\n", "12: link[0].zpk: empty");
+    check(zpk, "", "8: link[0].zpk: missing: name a zone PIN key");
+    check(zpk, &link("pin_bdk = \"bdk.pos\""), "13: link[0].pin_bdk: beside zpk");
+    check(zpk, &link("ksn_field = \"62\""), "13: link[0].ksn_field: is for links with pin_bdk");
+    check(zpk, &link("new_ksn_field = \"63\""), "13: link[0].new_ksn_field: is for links");
+    let bdk = "pin_bdk = \"bdk.pos\"\n";
+    check(zpk, bdk, "8: link[0].ksn_field: missing");
+    check(zpk, &format!("{bdk}ksn_field = \"\"\n"), "13: link[0].ksn_field: empty");
+    let exchange = "ksn_field = \"62\"\nkey_exchange = { zmk = \"zmk.partner\" }\n";
+    check(zpk, &format!("{bdk}{exchange}"), "14: link[0].key_exchange: is for links with zpk");
     check("zak.atm\"", "zak.atm\"\nbytes = 3", "20: link[1].mac.bytes: 3 is outside 4 to 8");
     check("atm-1", "ATM 1", "9: link[0].name: 1 to 32 lower-case letters");
     check("n1", "", "2: node.name: 1 to 32 lower-case letters");
@@ -273,7 +283,15 @@ fn the_demo_configuration() {
     check_names(&config).unwrap();
     let links = config.links.iter();
     let links: Vec<_> = links
-        .map(|l| (l.name.as_str(), l.listen.port(), l.dialect.as_str(), l.zpk.as_str(), l.channel))
+        .map(|l| {
+            (
+                l.name.as_str(),
+                l.listen.port(),
+                l.dialect.as_str(),
+                l.zpk.as_deref().unwrap(),
+                l.channel,
+            )
+        })
         .collect();
     assert_eq!(
         links,

@@ -171,10 +171,12 @@ pub(crate) fn configuration(links: &[(Link, u16)], admin: u16, more: &str) -> St
     );
     for (Link { name, dialect, zpk, lines }, port) in links {
         let dialect = dialect.name;
+        // A link without a zone key has its key among its lines.
+        let zpk = if zpk.is_empty() { String::new() } else { format!("zpk = \"{zpk}\"\n") };
         write!(
             text,
             "[[link]]\nname = \"{name}\"\nlisten = \"127.0.0.1:{port}\"\ndialect = \"{dialect}\"\n\
-             zpk = \"{zpk}\"\n{lines}\n"
+             {zpk}{lines}\n"
         )
         .expect("text");
     }

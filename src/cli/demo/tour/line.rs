@@ -56,7 +56,7 @@ impl Line {
         let key = |name: &str| {
             world.clear_key(name).ok_or_else(|| anyhow!("the demo world has no key {name:?}"))
         };
-        let zpk = key(&link.zpk)?;
+        let zpk = key(link.zpk.as_deref().unwrap_or_default())?;
         let mac = match &link.mac {
             Some(mac) => Some(MacPad::new(key(&mac.key)?)?),
             None => None,
