@@ -8,6 +8,7 @@
 pub mod block;
 pub mod clear;
 pub mod dukpt;
+pub mod emv;
 pub mod ibm3624;
 pub mod legacy;
 pub mod policy;

@@ -16,6 +16,7 @@ mod dukpt;
 mod keys;
 mod macs;
 mod references;
+mod scripts;
 mod translate;
 mod verify;
 
@@ -179,6 +180,8 @@ pub(super) fn run(desk: &Desk<'_>, request: &Request<'_>) -> Done {
         Request::DukptVerifyIbm(it) => dukpt::verify_ibm(desk, it),
         Request::DukptVerifyPvv(it) => dukpt::verify_pvv(desk, it),
         Request::DukptMac(it) => dukpt::mac(desk, it),
+        Request::Script(it) => scripts::seal(desk, it),
+        Request::ScriptEmv(it) => scripts::seal_emv(desk, it),
         Request::GenerateMac(it) => macs::generate(desk, it),
         Request::VerifyMac(it) => macs::verify(desk, it),
     }

@@ -7,6 +7,7 @@ use crate::hsm::payshield::simulator::{Device, Setup};
 
 mod blocks;
 mod errors;
+mod scripts;
 mod tcp;
 
 /// What a device answers, without header, or `answer` of `HEAD`.
