@@ -179,8 +179,7 @@ impl World {
     /// The reference of [`FIRST`].
     fn reference(&self, pan: &Pan) -> Reference {
         let account = pan.account12();
-        let pin = self.zone_pin(FIRST, pan);
-        let new = self.hsm.to_lmk(&pin, &account).now_or_never().unwrap().unwrap();
+        let new = self.zone_pin(FIRST, pan).into();
         let method = &self.product.method;
         let made = self.hsm.derive(&new, &account, method, &self.product.rules, &Reference::None);
         made.now_or_never().unwrap().unwrap()
@@ -265,10 +264,9 @@ fn the_pieces_of_the_path_allocate_nothing() {
     let (current, new) = (world.zone_pin(FIRST, &pan), world.zone_pin(SECOND, &pan));
     let (account, reference) = (pan.account12(), world.reference(&pan));
     check("the PIN work of a change", || {
-        let new = hsm.to_lmk(&new, &account).now_or_never().unwrap().unwrap();
         let change = Change {
             current: &current.into(),
-            new: &new,
+            new: &new.into(),
             account: &account,
             method: &world.product.method,
             reference: &reference,

@@ -68,7 +68,7 @@ async fn make(
 ) -> Result<Reference, crate::hsm::HsmError> {
     let account = pan.account12();
     let digits = zeroize::Zeroizing::new(pin.as_bytes().to_vec());
-    let sealed = hsm.encrypt_pin(digits, &account).await?;
+    let new = hsm.encrypt_pin(digits, &account).await?.into();
     let rules = PinRules { lengths: ANY_LENGTH, ..PinRules::default() };
-    hsm.derive(&sealed, &account, &product.method, &rules, &Reference::None).await
+    hsm.derive(&new, &account, &product.method, &rules, &Reference::None).await
 }

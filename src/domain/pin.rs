@@ -37,7 +37,43 @@ impl BlockFormat {
     }
 }
 
-/// A PIN block under a zone PIN key (ZPK), as a link or a door brought it.
+/// The key serial number (KSN) of one DUKPT transaction: which terminal, and which of its keys.
+///
+/// Eight or ten bytes with TDES (ANSI X9.24-1), twelve with AES (X9.24-3). It is no secret, but it names a terminal: it
+/// stays out of logs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Ksn {
+    bytes: [u8; KSN_BYTES_MAX],
+    len: u8,
+}
+
+/// Bytes of the longest KSN.
+const KSN_BYTES_MAX: usize = 12;
+
+impl Ksn {
+    /// Takes a KSN from the wire: 8, 10 or 12 bytes. `None` for another length.
+    #[must_use]
+    pub fn new(ksn: &[u8]) -> Option<Self> {
+        let len = u8::try_from(ksn.len()).ok().filter(|len| matches!(len, 8 | 10 | 12))?;
+        let mut bytes = [0; KSN_BYTES_MAX];
+        bytes.get_mut(..ksn.len())?.copy_from_slice(ksn);
+        Some(Self { bytes, len })
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+impl fmt::Debug for Ksn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ksn({} bytes)", self.len)
+    }
+}
+
+/// A PIN block as a link or a door brought it: under a zone PIN key (ZPK), or under a DUKPT key of a terminal.
 ///
 /// It cannot be stored: the record takes a [`Reference`], and only the HSM makes one.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,6 +81,7 @@ pub struct ZonePin {
     bytes: [u8; 16],
     format: BlockFormat,
     key: KeyId,
+    ksn: Option<Ksn>,
 }
 
 impl ZonePin {
@@ -56,7 +93,13 @@ impl ZonePin {
         }
         let mut bytes = [0; 16];
         bytes[..block.len()].copy_from_slice(block);
-        Some(Self { bytes, format, key })
+        Some(Self { bytes, format, key, ksn: None })
+    }
+
+    /// The same block under the key that `ksn` names below the base derivation key [`ZonePin::key`].
+    #[must_use]
+    pub fn derived(self, ksn: Ksn) -> Self {
+        Self { ksn: Some(ksn), ..self }
     }
 
     /// The encrypted bytes.
@@ -71,10 +114,16 @@ impl ZonePin {
         self.format
     }
 
-    /// The zone key it is under.
+    /// The zone key it is under, or the base derivation key of the one it is under.
     #[must_use]
     pub fn key(&self) -> KeyId {
         self.key
+    }
+
+    /// Which derived key it is under; `None` under a zone key.
+    #[must_use]
+    pub fn ksn(&self) -> Option<&Ksn> {
+        self.ksn.as_ref()
     }
 }
 

@@ -7,12 +7,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aes::cipher::{BlockCipherEncrypt, KeyInit};
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit, Mac};
 use zeroize::Zeroizing;
 
 use crate::hsm::key::rsa::RsaError;
-use crate::hsm::published;
+use crate::hsm::{modes, published};
 
 pub mod rsa;
 
@@ -429,11 +428,14 @@ pub fn set_odd_parity(bytes: &mut [u8]) {
 pub fn check_value(algorithm: Algorithm, bytes: &[u8]) -> CheckValue {
     let leftmost = |block: &[u8]| block.first_chunk().copied().unwrap_or_default();
     match (algorithm, bytes.len()) {
-        (Algorithm::Tdes, 16) => leftmost(&encrypt_zeros::<des::TdesEde2>(bytes)),
-        (Algorithm::Tdes, 24) => leftmost(&encrypt_zeros::<des::TdesEde3>(bytes)),
-        (Algorithm::Aes, 16) => leftmost(&cmac_of_zeros::<aes::Aes128>(bytes)),
-        (Algorithm::Aes, 24) => leftmost(&cmac_of_zeros::<aes::Aes192>(bytes)),
-        (Algorithm::Aes, 32) => leftmost(&cmac_of_zeros::<aes::Aes256>(bytes)),
+        (Algorithm::Tdes, _) => {
+            let mut block = [0; 8];
+            let made = modes::encrypt_ecb(algorithm, bytes, &mut block);
+            made.map(|()| leftmost(&block)).unwrap_or_default()
+        }
+        (Algorithm::Aes, _) => {
+            modes::cmac(algorithm, bytes, &[0; 16]).map(|mac| leftmost(&mac)).unwrap_or_default()
+        }
         (Algorithm::Rsa, _) => {
             rsa::fingerprint(bytes).map(|digest| leftmost(&digest)).unwrap_or_default()
         }
@@ -441,38 +443,6 @@ pub fn check_value(algorithm: Algorithm, bytes: &[u8]) -> CheckValue {
             .map(|mac| leftmost(&mac.chain_update([0; 16]).finalize().into_bytes()))
             .unwrap_or_default(),
         _ => CheckValue::default(),
-    }
-}
-
-fn encrypt_zeros<C: BlockCipherEncrypt + KeyInit>(key: &[u8]) -> Vec<u8> {
-    let mut block = aes::cipher::Block::<C>::default();
-    if let Ok(cipher) = C::new_from_slice(key) {
-        cipher.encrypt_block(&mut block);
-    }
-    block.to_vec()
-}
-
-/// AES-CMAC (NIST SP 800-38B) of one block of zeros: the message leaves only the first sub-key to encrypt.
-fn cmac_of_zeros<C: BlockCipherEncrypt + KeyInit>(key: &[u8]) -> Vec<u8> {
-    let mut block = aes::cipher::Block::<C>::default();
-    if let Ok(cipher) = C::new_from_slice(key) {
-        cipher.encrypt_block(&mut block);
-        double(&mut block);
-        cipher.encrypt_block(&mut block);
-    }
-    block.to_vec()
-}
-
-/// Multiplication by x in the field of SP 800-38B: shift left by one, reduce by 0x87.
-fn double(block: &mut [u8]) {
-    let mut carry = 0;
-    for byte in block.iter_mut().rev() {
-        let out = *byte >> 7;
-        *byte = *byte << 1 | carry;
-        carry = out;
-    }
-    if let Some(last) = block.last_mut() {
-        *last ^= 0x87 * carry;
     }
 }
 

@@ -19,9 +19,11 @@ pub mod exchange;
 pub mod key;
 pub mod keyfile;
 pub mod lmk;
+pub mod modes;
 pub mod payshield;
 pub mod published;
 pub mod soft;
+pub mod tr31;
 
 /// PIN operations of a hardware security module.
 ///
@@ -72,14 +74,14 @@ pub trait Hsm: Send + Sync + 'static {
         reference: &Reference,
     ) -> impl Future<Output = Result<Verdict, HsmError>> + Send;
 
-    /// Makes the reference of a new PIN, if the rules accept it (payShield FW/BK, DG/DE). `current` is the card's
+    /// Makes the reference of a new PIN, if the rules accept it (payShield FW/BK, for a PIN under the LMK DG/DE). `current` is the card's
     /// reference, for the rule that the PIN must be another one; [`Reference::None`] for a card without one.
     ///
     /// # Errors
     /// [`HsmError`]; a PIN the rules refuse is [`HsmError::NewPinUnacceptable`].
     fn derive(
         &self,
-        new: &LmkPin,
+        new: &PresentedPin,
         account: &Account12,
         method: &Method,
         rules: &PinRules,
@@ -89,8 +91,8 @@ pub trait Hsm: Send + Sync + 'static {
     /// Verifies the current PIN and, only if it is right, makes the reference of the new one (payShield CU/DU).
     ///
     /// # Errors
-    /// [`HsmError`]. The verdict on the current PIN comes first: rules of the new PIN are told only to who knew the
-    /// current one.
+    /// [`HsmError`]. A block that holds no PIN, be it the new one, is told before any verdict and is no wrong PIN. Rules
+    /// of the new PIN are told only to who knew the current one.
     fn verify_and_derive(
         &self,
         change: &Change<'_>,
@@ -248,7 +250,7 @@ impl<H: Hsm> Hsm for Arc<H> {
 
     async fn derive(
         &self,
-        new: &LmkPin,
+        new: &PresentedPin,
         account: &Account12,
         method: &Method,
         rules: &PinRules,
@@ -353,8 +355,8 @@ impl<H: Hsm> Hsm for Arc<H> {
 pub struct Change<'a> {
     /// Current PIN, as it was presented.
     pub current: &'a PresentedPin,
-    /// New PIN, already under the LMK.
-    pub new: &'a LmkPin,
+    /// New PIN, as it was presented or drawn.
+    pub new: &'a PresentedPin,
     /// Account both are bound to.
     pub account: &'a Account12,
     /// How the product makes references.

@@ -9,7 +9,7 @@ use crate::card::{CardRecord, Commit, Receipt, Store, StoreError, gates};
 use crate::domain::clock::{Clock, WallMillis};
 use crate::domain::outcome::{Declined, Reason, Side};
 use crate::domain::pan::Account12;
-use crate::domain::pin::{LmkPin, NewPin, Reference};
+use crate::domain::pin::{LmkPin, NewPin, PresentedPin, Reference};
 use crate::domain::request::{Operation, PinRequest};
 use crate::hsm::{Change, ChangeVerdict, Hsm, HsmError, Verdict};
 use crate::limits::CONFLICT_RETRIES_MAX;
@@ -166,20 +166,21 @@ impl<P: Parts> Switch<P> {
         })
     }
 
-    /// The new PIN under the LMK.
+    /// The new PIN: as it came, or drawn now.
     async fn new_pin(
         &self,
         wanted: &NewPin,
         account: &Account12,
         product: &Product,
-    ) -> Result<LmkPin, Reason> {
-        let hsm = &self.world.hsm;
+    ) -> Result<PresentedPin, Reason> {
         match wanted {
-            NewPin::Generate { digits } => hsm.random_pin(account, *digits, &product.rules).await,
-            NewPin::Lmk(pin) => Ok(*pin),
-            NewPin::Zone(block) => hsm.to_lmk(block, account).await,
+            NewPin::Generate { digits } => {
+                let drawn = self.world.hsm.random_pin(account, *digits, &product.rules).await;
+                drawn.map(PresentedPin::Lmk).map_err(hsm_refused)
+            }
+            NewPin::Lmk(pin) => Ok(PresentedPin::Lmk(*pin)),
+            NewPin::Zone(block) => Ok(PresentedPin::Zone(*block)),
         }
-        .map_err(hsm_refused)
     }
 
     /// Shows a PIN after its commit. A PIN that is set stays set when it cannot be shown.
@@ -217,8 +218,11 @@ pub(super) fn needed<T>(pin: Option<&T>) -> Result<&T, Reason> {
 }
 
 /// A PIN nobody has seen yet is shown; the others their sender knows.
-fn generated(wanted: &NewPin, new: LmkPin) -> Option<LmkPin> {
-    matches!(wanted, NewPin::Generate { .. }).then_some(new)
+fn generated(wanted: &NewPin, new: PresentedPin) -> Option<LmkPin> {
+    match (wanted, new) {
+        (NewPin::Generate { .. }, PresentedPin::Lmk(pin)) => Some(pin),
+        _ => None,
+    }
 }
 
 fn changed(

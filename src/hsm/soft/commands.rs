@@ -106,6 +106,18 @@ impl SoftHsm {
         made.ok_or(HsmError::KeyUnusable)
     }
 
+    fn open_presented(
+        &self,
+        keys: &Table,
+        pin: &PresentedPin,
+        account: &Account12,
+    ) -> Result<ClearPin, HsmError> {
+        match pin {
+            PresentedPin::Lmk(pin) => self.open_lmk(pin, account),
+            PresentedPin::Zone(block) => self.open_block(keys, block, account),
+        }
+    }
+
     pub(super) fn open_lmk(&self, pin: &LmkPin, account: &Account12) -> Result<ClearPin, HsmError> {
         self.pins.open(pin, account).map_err(|_| HsmError::StoredPinCorrupt)
     }
@@ -113,6 +125,28 @@ impl SoftHsm {
     pub(super) fn seal_lmk(&self, pin: &ClearPin, account: &Account12) -> LmkPin {
         let random = self.random.next().first_chunk().copied().unwrap_or_default();
         self.pins.seal(pin, account, random)
+    }
+
+    /// The reference of a PIN that was presented as `presented`.
+    fn make_reference(
+        &self,
+        keys: &Table,
+        pin: &ClearPin,
+        presented: &PresentedPin,
+        account: &Account12,
+        method: &Method,
+    ) -> Result<Reference, HsmError> {
+        Ok(match (method, presented) {
+            (Method::LmkPin, PresentedPin::Lmk(sealed)) => Reference::Lmk(*sealed),
+            (Method::LmkPin, PresentedPin::Zone(_)) => Reference::Lmk(self.seal_lmk(pin, account)),
+            (Method::VisaPvv { pvk, pvki }, _) => {
+                Reference::Pvv(pvv(keys, *pvk, *pvki, account, pin)?)
+            }
+            (Method::Ibm3624 { .. }, _) => Reference::Offset {
+                digits: offset(keys, method, account, pin)?,
+                len: pin.digit_count(),
+            },
+        })
     }
 
     /// Whether `pin` has this reference. A reference of another method is a record gone wrong, not a wrong PIN.
@@ -157,10 +191,7 @@ impl SoftHsm {
         if self.throttle.is_closed(places) {
             return Err(HsmError::Throttled);
         }
-        let pin = match current {
-            PresentedPin::Lmk(current) => self.open_lmk(current, account)?,
-            PresentedPin::Zone(current) => self.open_block(keys, current, account)?,
-        };
+        let pin = self.open_presented(keys, current, account)?;
         if bool::from(self.matches(keys, &pin, account, method, reference)?) {
             return Ok(Some(pin));
         }
@@ -182,24 +213,6 @@ fn mac_key(key: &Loaded) -> Result<&RetailMac, HsmError> {
         Schedule::Mac(key) => Ok(key),
         _ => Err(HsmError::KeyUnusable),
     }
-}
-
-/// The reference of a PIN that stands under the LMK as `sealed`.
-fn make_reference(
-    keys: &Table,
-    pin: &ClearPin,
-    sealed: &LmkPin,
-    account: &Account12,
-    method: &Method,
-) -> Result<Reference, HsmError> {
-    Ok(match method {
-        Method::LmkPin => Reference::Lmk(*sealed),
-        Method::VisaPvv { pvk, pvki } => Reference::Pvv(pvv(keys, *pvk, *pvki, account, pin)?),
-        Method::Ibm3624 { .. } => Reference::Offset {
-            digits: offset(keys, method, account, pin)?,
-            len: pin.digit_count(),
-        },
-    })
 }
 
 fn pvv(
@@ -311,34 +324,35 @@ impl Hsm for SoftHsm {
 
     async fn derive(
         &self,
-        new: &LmkPin,
+        new: &PresentedPin,
         account: &Account12,
         method: &Method,
         rules: &PinRules,
         current: &Reference,
     ) -> Result<Reference, HsmError> {
         let keys = self.ring.load();
-        let pin = self.open_lmk(new, account)?;
+        let pin = self.open_presented(&keys, new, account)?;
         let unchanged = rules.not_the_current
             && bool::from(self.matches(&keys, &pin, account, method, current)?);
         if unchanged || !policy::accepts(rules, &pin, None) {
             return Err(HsmError::NewPinUnacceptable);
         }
-        make_reference(&keys, &pin, new, account, method)
+        self.make_reference(&keys, &pin, new, account, method)
     }
 
     async fn verify_and_derive(&self, change: &Change<'_>) -> Result<ChangeVerdict, HsmError> {
         let Change { current, new, account, method, reference, rules } = *change;
         let keys = self.ring.load();
+        // A block without a PIN costs no try, whichever of the two it is.
+        let pin = self.open_presented(&keys, new, account)?;
         let found = self.check_current(&keys, current, account, method, reference)?;
         let Some(current) = found else {
             return Ok(ChangeVerdict::Wrong);
         };
-        let pin = self.open_lmk(new, account)?;
         if !policy::accepts(rules, &pin, Some(&current)) {
             return Ok(ChangeVerdict::RightButUnacceptable);
         }
-        Ok(ChangeVerdict::Right(make_reference(&keys, &pin, new, account, method)?))
+        Ok(ChangeVerdict::Right(self.make_reference(&keys, &pin, new, account, method)?))
     }
 
     async fn translate(

@@ -11,9 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::domain::clock::{Clock, Now, WallMillis};
 use crate::domain::pan::{Account12, Pan, SealedPan};
-use crate::domain::pin::{
-    BlockFormat, KeyId, LmkPin, Method, PinRules, PresentedPin, Reference, ZonePin,
-};
+use crate::domain::pin::{BlockFormat, KeyId, Method, PinRules, PresentedPin, Reference, ZonePin};
 use crate::domain::vault::{Vault, VaultError};
 use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
 use crate::hsm::lmk::Lmk;
@@ -130,7 +128,7 @@ fn pvv(digits: &str) -> Reference {
 fn change(
     hsm: &SoftHsm,
     current: &ZonePin,
-    new: &LmkPin,
+    new: &PresentedPin,
     reference: &Reference,
     rules: &PinRules,
 ) -> Result<ChangeVerdict, HsmError> {
@@ -173,7 +171,7 @@ fn changes_of_the_demo_world() {
                 offset(want["offset"].as_str().unwrap()),
             ),
         };
-        let new = now(hsm.to_lmk(&iso_0("new_block"), &account)).unwrap();
+        let new = iso_0("new_block").into();
         let change = Change {
             current: &iso_0("current_block").into(),
             new: &new,
@@ -194,9 +192,7 @@ fn changes_of_the_demo_world() {
 fn the_verdict_on_the_current_pin_comes_first() {
     let hsm = demo();
     let (current, new) = sample(&hsm);
-    let account = account(PLAIN);
-    let new = now(hsm.to_lmk(&new, &account)).unwrap();
-    let same = now(hsm.to_lmk(&current, &account)).unwrap();
+    let (new, same) = (PresentedPin::Zone(new), PresentedPin::Zone(current));
     let none = PinRules::default();
     let not_the_current = PinRules { not_the_current: true, ..any_rules() };
     let right = pvv("8034");
@@ -208,9 +204,11 @@ fn the_verdict_on_the_current_pin_comes_first() {
         change(&hsm, &current, &same, &right, &any_rules()),
         Ok(ChangeVerdict::Right(right))
     );
-    let corrupt = LmkPin([7; 16]);
-    assert_eq!(change(&hsm, &current, &corrupt, &right, &none), Err(HsmError::StoredPinCorrupt));
-    assert_eq!(change(&hsm, &current, &corrupt, &pvv("8035"), &none), Ok(ChangeVerdict::Wrong));
+    let empty = block(&hsm, "zpk.atm", BlockFormat::Iso0, "0000000000000000").into();
+    for reference in [right, pvv("8035")] {
+        let no_pin = Err(HsmError::NoPinInBlock);
+        assert_eq!(change(&hsm, &current, &empty, &reference, &none), no_pin, "costs no try");
+    }
     assert_eq!(change(&hsm, &current, &new, &Reference::None, &none), Ok(ChangeVerdict::Wrong));
     assert_eq!(
         change(&hsm, &current, &new, &offset("1234"), &none),
@@ -429,11 +427,12 @@ proptest! {
         let derive = |pin, pan: &str| {
             now(hsm.derive(pin, &account(pan), &Method::LmkPin, &any_rules(), &Reference::None))
         };
-        prop_assert_eq!(derive(&sealed, &pan), Ok(Reference::Lmk(sealed)));
-        prop_assert_eq!(derive(&sealed, &other), Err(HsmError::StoredPinCorrupt));
+        let presented = PresentedPin::Lmk(sealed);
+        prop_assert_eq!(derive(&presented, &pan), Ok(Reference::Lmk(sealed)));
+        prop_assert_eq!(derive(&presented, &other), Err(HsmError::StoredPinCorrupt));
         let mut changed = sealed;
         changed.0[bit / 8] ^= 1 << (bit % 8);
-        prop_assert_eq!(derive(&changed, &pan), Err(HsmError::StoredPinCorrupt));
+        prop_assert_eq!(derive(&changed.into(), &pan), Err(HsmError::StoredPinCorrupt));
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Hsm for Panicking {
 
     async fn derive(
         &self,
-        new: &LmkPin,
+        new: &PresentedPin,
         account: &Account12,
         method: &Method,
         rules: &PinRules,

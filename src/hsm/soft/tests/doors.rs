@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::domain::pin::{BlockFormat, Method, PinRules, Reference, RsaPadding};
+use crate::domain::pin::{BlockFormat, Method, PinRules, PresentedPin, Reference, RsaPadding};
 use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
 use crate::hsm::lmk::Lmk;
 use crate::hsm::soft::SoftHsm;
@@ -79,7 +79,7 @@ fn a_set_may_not_keep_the_pin() {
     let hsm = demo();
     let (account, method) = (account(PLAIN), visa(&hsm));
     let (current, new) = sample(&hsm);
-    let [current, new] = [current, new].map(|pin| now(hsm.to_lmk(&pin, &account)).unwrap());
+    let [current, new] = [current, new].map(PresentedPin::Zone);
     let rules = PinRules { not_the_current: true, ..any_rules() };
     let derive = |pin, had: Reference| now(hsm.derive(pin, &account, &method, &rules, &had));
     assert_eq!(derive(&current, pvv("8034")), Err(HsmError::NewPinUnacceptable));

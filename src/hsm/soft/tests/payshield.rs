@@ -103,7 +103,7 @@ fn verified(hsm: &SoftHsm, key: ByToken<'_>, body: &str) -> Option<String> {
 fn derived(hsm: &SoftHsm, key: ByToken<'_>, body: &str) -> Option<String> {
     let (zpk, pvk) = (key(&body[..33])?, key(&body[33..66])?);
     let account = of_twelve(&body[84..96]);
-    let new = now(hsm.to_lmk(&zone(zpk, &body[66..82], &body[82..84]), &account)).unwrap();
+    let new = zone(zpk, &body[66..82], &body[82..84]).into();
     let method = Method::VisaPvv { pvk, pvki: body.as_bytes()[96] };
     match now(hsm.derive(&new, &account, &method, &any_rules(), &Reference::None)).unwrap() {
         Reference::Pvv(value) => Some(format!("00{}", std::str::from_utf8(&value).unwrap())),
@@ -114,10 +114,9 @@ fn derived(hsm: &SoftHsm, key: ByToken<'_>, body: &str) -> Option<String> {
 fn changed(hsm: &SoftHsm, key: ByToken<'_>, body: &str) -> Option<String> {
     let (zpk, pvk) = (key(&body[..33])?, key(&body[33..66])?);
     let account = of_twelve(&body[84..96]);
-    let new = now(hsm.to_lmk(&zone(zpk, &body[101..117], &body[82..84]), &account)).unwrap();
     let change = Change {
         current: &zone(zpk, &body[66..82], &body[82..84]).into(),
-        new: &new,
+        new: &zone(zpk, &body[101..117], &body[82..84]).into(),
         account: &account,
         method: &Method::VisaPvv { pvk, pvki: body.as_bytes()[96] },
         reference: &pvv(&body[97..101]),
