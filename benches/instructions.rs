@@ -190,7 +190,8 @@ fn audit_chain(times: u64) {
 /// A frame with CU in, the frame of its answer out, by the simulated payShield.
 fn simulated_change(times: u64) {
     let device = Device::new(&Setup::default());
-    let mut body = b"0001CU001U1EF828AA8F6B80EB83E19FBC373F3A85U8463435FC4B4DAA0C49025272C29B12C".to_vec();
+    let mut body =
+        b"0001CU001U1EF828AA8F6B80EB83E19FBC373F3A85U8463435FC4B4DAA0C49025272C29B12C".to_vec();
     body.extend_from_slice(b"7A68167FDAA0CC8401173900101001" as &[u8]);
     body.extend_from_slice(b"19616AD5EB96DDF77CC51" as &[u8]);
     let mut framed = BytesMut::new();

@@ -183,7 +183,7 @@ fn special(command: [u8; 2], error: ErrorCode) -> Option<Meaning> {
         return Some(of(Class::DoneWithWarning, "PVK of double or triple length"));
     }
     Some(match (&command, &error.0) {
-        (b"A6", b"01") => of(Class::DoneWithWarning, "imported key had another parity"),
+        (b"A6" | b"FA", b"01") => of(Class::DoneWithWarning, "imported key had another parity"),
         (b"M6" | b"M8", code) => mac(*code)?,
         (b"CA" | b"JC", b"10") => of(Class::Key, "parity of the TPK"),
         (b"CA" | b"G0", b"11") => of(Class::Key, "parity of the destination key"),
@@ -208,7 +208,7 @@ fn special(command: [u8; 2], error: ErrorCode) -> Option<Meaning> {
         }
         (b"B2", b"80") => of(Class::OurFault, "fewer bytes than the length says"),
         // Of KU and KY only 52 is public; the others are those of KQ and KW, which read the same fields.
-        (b"KU" | b"KY", b"04") => of(Class::OurFault, "mode"),
+        (b"KU" | b"KY", b"04") | (b"GW", b"02") => of(Class::OurFault, "mode"),
         (b"KU" | b"KY", b"05") => of(Class::OurFault, "scheme"),
         (b"KU" | b"KY", b"06") => of(Class::OurFault, "offset of the encrypted part"),
         (b"KU" | b"KY", b"10") => of(Class::Key, "parity of the MK-SMI"),

@@ -100,14 +100,14 @@ impl Work<'_> {
         for_mac: impl Fn(&Key16) -> Key16,
         for_data: impl Fn(&Key16) -> Key16,
     ) -> Done {
-        let integrity = master(desk, self.integrity, b"209", b"E2", ErrorCode::SOURCE_PARITY)?;
+        let integrity = master(desk, self.integrity, *b"209", *b"E2", ErrorCode::SOURCE_PARITY)?;
         let data = match self.hidden {
             None => None,
             Some(hidden) => {
                 let own = hidden
                     .key
                     .as_ref()
-                    .map(|key| master(desk, key, b"309", b"E1", ErrorCode::DESTINATION_PARITY));
+                    .map(|key| master(desk, key, *b"309", *b"E1", ErrorCode::DESTINATION_PARITY));
                 let issuer = own.transpose()?.unwrap_or_else(|| integrity.clone());
                 let session = for_data(&card_key(&issuer, self.card.0));
                 Some(self.encrypted(desk, hidden, &session)?)
@@ -173,7 +173,7 @@ impl Work<'_> {
         let of = match it.key_type.0[0] {
             b'0' => PinKeyOf::Zone,
             b'1' => PinKeyOf::Terminal,
-            b'F' if matches!(it.key, Key::Block(_)) => PinKeyOf::Either,
+            b'F' if desk.takes_block(&it.key) => PinKeyOf::Either,
             _ => return Err(ErrorCode::INPUT),
         };
         let key = desk.pin_key(&it.key, of, DECRYPTS, ErrorCode::DESTINATION_PARITY)?;
@@ -183,7 +183,7 @@ impl Work<'_> {
         let cryptograms = match &it.cryptograms {
             None => None,
             Some(key) => {
-                let issuer = master(desk, key, b"109", b"E0", ErrorCode::DESTINATION_PARITY)?;
+                let issuer = master(desk, key, *b"109", *b"E0", ErrorCode::DESTINATION_PARITY)?;
                 Some(card_key(&issuer, self.card.0))
             }
         };
@@ -204,12 +204,12 @@ impl Work<'_> {
 fn master(
     desk: &Desk<'_>,
     key: &Key<'_>,
-    key_type: &[u8; 3],
-    usage: &[u8; 2],
+    key_type: [u8; 3],
+    usage: [u8; 2],
     parity: ErrorCode,
 ) -> Result<Key16, ErrorCode> {
-    let types = [KeyType(*key_type)];
-    let wanted = Wanted { types: &types, usages: &[usage], modes: b"NX", parity };
+    let types = [KeyType(key_type)];
+    let wanted = Wanted { types: &types, usages: &[&usage], modes: b"NX", parity };
     let opened: OpenKey = desk.lmk.open(key, &wanted)?;
     opened.double()
 }

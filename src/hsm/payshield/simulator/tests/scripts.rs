@@ -2,9 +2,9 @@
 //!
 //! **Never here:** the layout's own properties (`wire::tests`).
 
-use bytes::BytesMut;
 use serde_json::Value;
 
+use crate::hsm::payshield::simulator::tests::answered;
 use crate::hsm::payshield::simulator::{Device, Setup};
 
 /// Every vector of `tests/vectors/emv.json`, byte for byte.
@@ -17,9 +17,7 @@ fn issuer_scripts_as_pyemv_makes_them() {
     let mut wrong = Vec::new();
     for vector in vectors {
         let command = hex::decode(vector["command"].as_str().unwrap()).unwrap();
-        let mut answer = BytesMut::new();
-        device.answer(0, &[b"HEAD", &command[..]].concat(), &mut answer);
-        let got = hex::encode_upper(&answer[4..]);
+        let got = hex::encode_upper(answered(&device, &command));
         if got != vector["answer"].as_str().unwrap() {
             wrong.push(format!("{}: {got}, not {}", vector["name"], vector["answer"]));
         }

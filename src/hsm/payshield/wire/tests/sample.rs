@@ -19,8 +19,8 @@ use crate::hsm::payshield::wire::field::{
 };
 use crate::hsm::payshield::wire::key::{Key, KeyType, PinKey, PvkPair, Scheme};
 use crate::hsm::payshield::wire::option::{
-    Attributes, BdkFlag, CheckType, Excluded, ExportUnder, Exportability, LmkHere, LongType,
-    OtherAccount, PinLength, Schemes,
+    Attributes, BdkFlag, BlockVersion, CheckType, Excluded, ExportUnder, Exportability, LmkHere,
+    LongType, OtherAccount, PinLength, Schemes,
 };
 
 /// Draws values; remembers what later fields depend on, as the reader does.
@@ -412,6 +412,12 @@ impl Sample for Attributes {
 impl Sample for Exportability {
     fn sample(draw: &mut Draw) -> Self {
         Self(draw.some())
+    }
+}
+
+impl Sample for BlockVersion {
+    fn sample(draw: &mut Draw) -> Self {
+        Self(Letter(draw.chars(b"ABCD")))
     }
 }
 
