@@ -64,3 +64,30 @@ impl Kept {
         Ok(key)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_opened_once_and_there_are_only_so_many() {
+        let (kept, opened) = (Kept::default(), std::cell::Cell::new(0));
+        let ask = |n: usize| {
+            let digits = format!("{n:032X}");
+            let key = kept.variant(KeyType::ZPK, Scheme::U, digits.as_bytes(), || {
+                opened.set(opened.get() + 1);
+                Ok(None)
+            });
+            assert!(key.is_ok_and(|key| key.is_none()));
+        };
+        ask(1);
+        ask(1);
+        assert_eq!(opened.get(), 1);
+        (0..SIM_KEYS_MAX + 10).for_each(ask);
+        assert!(kept.variant.pin().len() <= SIM_KEYS_MAX);
+        // An error is no key.
+        let failed = kept.block(b"1", || Err(ErrorCode::AUTHENTICATION));
+        assert_eq!(failed.err(), Some(ErrorCode::AUTHENTICATION));
+        assert!(kept.blocks.pin().is_empty());
+    }
+}

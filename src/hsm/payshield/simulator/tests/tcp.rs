@@ -173,6 +173,11 @@ async fn faults_on_command() {
     device.tell(rules(r#"{"errors":{"B2":"41"}}"#)).unwrap();
     stream.write_all(&framed(&["0001B20001A", "0002N0000"])).await.unwrap();
     assert_eq!(answers(&mut stream, 2).await, ["0001B341", "0002N100"]);
+    device.tell(rules(r#"{"latency_ms":400}"#)).unwrap();
+    stream.write_all(&framed(&["0003B20001A"])).await.unwrap();
+    let early = timeout(Duration::from_millis(100), stream.readable()).await;
+    assert!(early.is_err(), "answered at once");
+    assert_eq!(answers(&mut stream, 1).await, ["0003B300A"]);
     device.tell(rules(r#"{"loss":1}"#)).unwrap();
     stream.write_all(&framed(&["0001NC"])).await.unwrap();
     let mut byte = [0];
