@@ -19,10 +19,12 @@ test:
 	@command -v chromium >/dev/null || $(APT) chromium || { $(APT_UPDATE) && $(APT) chromium; }
 	PATH="$(CURDIR)/target/venv/bin:$(CURDIR)/target/promtool/usr/bin:$$PATH" cargo test --locked
 
-target/venv/done: $(wildcard tests/requirements.txt)
+target/venv/done: $(wildcard tests/requirements.txt tests/interop/requirements.txt)
 	@python3 -c "import ensurepip, venv" 2>/dev/null || $(APT) python3 python3-venv
 	python3 -m venv target/venv
 	target/venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	target/venv/bin/pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python \
+		-r tests/interop/requirements.txt
 	touch $@
 
 target/promtool/usr/bin/promtool:

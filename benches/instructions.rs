@@ -17,6 +17,8 @@ use pinion::domain::pan::Pan;
 use pinion::domain::pin::{BlockFormat, Method, PinRules, Reference, ZonePin};
 use pinion::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
 use pinion::hsm::lmk::Lmk;
+use pinion::hsm::payshield::simulator::{Device, Setup};
+use pinion::hsm::payshield::wire::frame;
 use pinion::hsm::soft::SoftHsm;
 use pinion::hsm::{Change, ChangeVerdict, Hsm};
 use pinion::iso8583::{Builder, Dialect, Layout, decode};
@@ -26,12 +28,13 @@ const TIMES: u64 = 1000;
 /// A piece of the path, and what runs it so many times.
 type Piece = (&'static str, fn(u64));
 
-const PIECES: [Piece; 5] = [
+const PIECES: [Piece; 6] = [
     ("decode", decode_change),
     ("answer", write_answer),
     ("change", pin_change),
     ("mac", retail_mac),
     ("chain", audit_chain),
+    ("sim-cu", simulated_change),
 ];
 
 fn main() {
@@ -182,4 +185,23 @@ fn audit_chain(times: u64) {
         head = hsm.chain(&head, black_box(&[0x5A; 300]));
     }
     black_box(head);
+}
+
+/// A frame with CU in, the frame of its answer out, by the simulated payShield.
+fn simulated_change(times: u64) {
+    let device = Device::new(&Setup::default());
+    let mut body =
+        b"0001CU001U1EF828AA8F6B80EB83E19FBC373F3A85U8463435FC4B4DAA0C49025272C29B12C".to_vec();
+    body.extend_from_slice(b"7A68167FDAA0CC8401173900101001" as &[u8]);
+    body.extend_from_slice(b"19616AD5EB96DDF77CC51" as &[u8]);
+    let mut framed = BytesMut::new();
+    frame::put(&mut framed, |out| out.extend_from_slice(&body)).unwrap();
+    let (mut stream, mut out) = (BytesMut::new(), BytesMut::new());
+    for _ in 0..times {
+        stream.extend_from_slice(black_box(&framed));
+        let body = frame::take(&mut stream).unwrap();
+        out.clear();
+        frame::put(&mut out, |out| device.answer(0, &body, out)).unwrap();
+        assert_eq!(&out[2..], b"0001CV005215");
+    }
 }

@@ -131,6 +131,10 @@ pub const SIM_ATTEMPTS_MAX: usize = 1 << 18;
 pub const SIM_ZONE_KEYS_MAX: usize = 4;
 /// Answers of the simulated payShield that may wait on one connection. Then it reads no more until some have left.
 pub const SIM_ANSWERS_MAX: usize = 1024;
+/// Bytes of answers the simulated payShield keeps for a peer that does not read. Then it reads no more until some left.
+pub const SIM_OUTPUT_BYTES_MAX: usize = 1 << 20;
+/// Keys the simulated payShield keeps open for each LMK, about 1 KiB each. Past it all are opened anew.
+pub const SIM_KEYS_MAX: usize = 4096;
 /// Nodes of a simulated Postilion. More are refused.
 pub const SIM_NODES_MAX: usize = 16;
 /// Requests and answers one connection of a simulated node holds back. Then it reads no more until some have left.

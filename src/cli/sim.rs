@@ -131,6 +131,12 @@ pub(super) struct Payshield {
     /// Decimalization tables come encrypted, as under a TDES key block LMK.
     #[arg(long)]
     encrypted_tables: bool,
+    /// Connections at a time over all addresses; further ones are closed at once.
+    #[arg(long, value_name = "COUNT", default_value_t = 64)]
+    sockets: usize,
+    /// Make the same keys, PINs and fills in every run.
+    #[arg(long, value_name = "SEED")]
+    random_seed: Option<u64>,
     /// Where faults are told: JSON over HTTP.
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
@@ -152,6 +158,9 @@ pub(super) struct Payshield {
     /// Write answers one byte at a time.
     #[arg(long)]
     partial: bool,
+    /// Gather answers so long and write them at once.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    gather: u64,
     /// Answer a command with an error instead of doing it; `*` is every command.
     #[arg(long, value_name = "COMMAND=CODE")]
     error: Vec<ErrorRule>,
@@ -174,6 +183,8 @@ impl Payshield {
         options.setup.authorised = self.authorised;
         options.setup.pci = self.pci;
         options.setup.encrypted_tables = self.encrypted_tables;
+        options.setup.sockets = self.sockets;
+        options.setup.random_seed = self.random_seed;
         options.seed = self.seed;
         options.allow_remote = self.allow_remote;
         options.faults = FaultRules {
@@ -182,6 +193,7 @@ impl Payshield {
             reorder: self.reorder,
             reorder_ms: self.reorder_ms,
             partial: self.partial,
+            gather_ms: self.gather,
             errors: errors.collect(),
             ..FaultRules::default()
         };

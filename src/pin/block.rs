@@ -19,7 +19,7 @@ const CONTROL_3: u64 = 3;
 /// Control value of format 4.
 const CONTROL_4: u64 = 4;
 /// Fill of format 0, in every place.
-const FILL_0: u64 = 0xF * ONES;
+pub(super) const FILL_0: u64 = 0xF * ONES;
 /// Fill of format 4, in every place.
 const FILL_4: u64 = 0xA * ONES;
 
@@ -111,8 +111,8 @@ pub fn account_field_4(account: &Account12) -> Zeroizing<[u8; 16]> {
     Zeroizing::new((beyond << 124 | packed << 28).to_be_bytes())
 }
 
-/// Control, length, digits, fill: the layout all four formats share.
-fn lay_out(control: u64, pin: &ClearPin, fill: u64) -> u64 {
+/// Control, length, digits, fill: the layout all formats share.
+pub(super) fn lay_out(control: u64, pin: &ClearPin, fill: u64) -> u64 {
     let len = pin.digit_count();
     control << 60 | u64::from(len) << 56 | pin.expose_packed() | fill & fill_places(len)
 }

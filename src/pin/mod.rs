@@ -10,6 +10,7 @@ pub mod block;
 pub mod clear;
 pub mod dukpt;
 pub mod dukpt_aes;
+pub mod emv;
 pub mod ibm3624;
 pub mod legacy;
 pub mod policy;

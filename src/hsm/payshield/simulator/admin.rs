@@ -1,6 +1,6 @@
 //! The admin port of a simulated device, JSON over HTTP:
 //!
-//! - `GET /state` — how many frames came and how many writes of answers left.
+//! - `GET /state` — how many frames came, with how many writes their answers left, how many connections were one too many.
 //! - `POST /faults` — what it does wrong from now on, see [`FaultRules`]; `{}` clears.
 //!
 //! **Never here:** what a fault does.
@@ -34,7 +34,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
 async fn state(State(shared): State<Arc<Shared>>) -> Json<Value> {
     Json(json!({
         "commands": shared.commands.load(Ordering::Relaxed),
-        "writes": shared.answers.load(Ordering::Relaxed),
+        "writes": shared.writes.load(Ordering::Relaxed),
+        "refused": shared.refused.load(Ordering::Relaxed),
     }))
 }
 

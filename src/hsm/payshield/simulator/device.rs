@@ -9,12 +9,15 @@ use crate::hsm::payshield::simulator::key::Lmk;
 use crate::hsm::payshield::simulator::lmk::{Kind, TDES_BLOCK};
 use crate::hsm::payshield::simulator::lmk_pin::PinLmk;
 use crate::hsm::payshield::simulator::mac::Cipher;
+use crate::hsm::payshield::simulator::random::Random;
 use crate::hsm::payshield::simulator::run::{Desk, Reply, run};
 use crate::hsm::payshield::wire::message::{Opening, answer_code};
 use crate::hsm::payshield::wire::{ErrorCode, Settings, decode_request};
 
 /// Code of the answer to a frame that has no command code.
 const NO_CODE: [u8; 2] = *b"ZZ";
+/// Connections a device has, if nothing else is set.
+const SOCKETS: usize = 64;
 /// Begins a trailer.
 const TRAILER: u8 = 0x19;
 
@@ -31,6 +34,10 @@ pub struct Setup {
     pub pci: bool,
     /// Decimalization tables come encrypted.
     pub encrypted_tables: bool,
+    /// Connections at a time over all ports: NO tells it, and further ones are closed at once.
+    pub sockets: usize,
+    /// Seed of keys, PINs and fills, so that they come again; without one they are random.
+    pub random_seed: Option<u64>,
 }
 
 impl Default for Setup {
@@ -41,6 +48,8 @@ impl Default for Setup {
             authorised: false,
             pci: false,
             encrypted_tables: false,
+            sockets: SOCKETS,
+            random_seed: None,
         }
     }
 }
@@ -51,6 +60,8 @@ pub(super) struct State {
     pub(super) authorised: bool,
     pub(super) pci: bool,
     pub(super) pins: PinLmk,
+    pub(super) sockets: usize,
+    pub(super) random: Random,
     tables: Option<Cipher>,
 }
 
@@ -92,6 +103,8 @@ impl Device {
             authorised: setup.authorised,
             pci: setup.pci,
             pins: PinLmk::new(),
+            sockets: setup.sockets,
+            random: Random::new(setup.random_seed),
             tables,
         };
         Self { lmks, state }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use crate::hsm::payshield::simulator::random::mixed;
 use crate::hsm::payshield::wire::ErrorCode;
 use crate::limits::SIM_HELD_MS_MAX;
 
@@ -28,6 +29,8 @@ pub struct FaultRules {
     pub close: f64,
     /// Answers are written one byte at a time.
     pub partial: bool,
+    /// Milliseconds answers are gathered, to be written at once.
+    pub gather_ms: u64,
     /// Codes of commands and the error each is answered with, instead of being done. `*` is any command.
     pub errors: BTreeMap<String, String>,
 }
@@ -71,7 +74,11 @@ impl FaultRules {
         if 1.000_001 < self.loss + self.close + self.reorder {
             return Err(FaultError::Share { field: "loss, close and reorder" });
         }
-        for (field, ms) in [("latency_ms", self.latency_ms), ("reorder_ms", self.reorder_ms)] {
+        for (field, ms) in [
+            ("latency_ms", self.latency_ms),
+            ("reorder_ms", self.reorder_ms),
+            ("gather_ms", self.gather_ms),
+        ] {
             if SIM_HELD_MS_MAX < ms {
                 return Err(FaultError::TooLong { field });
             }
@@ -118,6 +125,8 @@ pub(super) struct Fate {
     pub(super) closes: bool,
     /// One byte at a time.
     pub(super) partial: bool,
+    /// Gathered with others for so long.
+    pub(super) gather_ms: u64,
 }
 
 /// The rules with their dice.
@@ -142,10 +151,7 @@ impl Chance {
     /// splitmix64, of Steele, Lea and Flood (2014).
     fn throw(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        mixed(self.state)
     }
 
     /// What happens to the next command.
@@ -166,6 +172,7 @@ impl Chance {
             lost: at < rules.loss,
             closes: rules.loss <= at && at < rules.loss + rules.close,
             partial: rules.partial,
+            gather_ms: rules.gather_ms,
         }
     }
 }

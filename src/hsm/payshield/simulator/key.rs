@@ -1,12 +1,14 @@
 //! Keys of commands in the clear: opened under the LMK for what a command needs, sealed again for answers.
 //!
 //! A variant LMK cannot tell what a key is: one of another type opens to bytes of wrong parity. A key block says what
-//! it is, and for what. **Never here:** which key a command needs (`run`).
+//! it is, and for what. **Never here:** which key a command needs (`run`); keys under a ZMK (`wrapped`).
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use zeroize::Zeroizing;
 
+use crate::hsm::payshield::simulator::kept::Kept;
 use crate::hsm::payshield::simulator::keyblock::Protection;
 use crate::hsm::payshield::simulator::lmk::{self, Kind, Way, apply, key_of};
 use crate::hsm::payshield::simulator::mac::Cipher;
@@ -14,13 +16,16 @@ use crate::hsm::payshield::wire::ErrorCode;
 use crate::hsm::payshield::wire::key::{BLOCK_HEADER, Key, KeyType, Scheme};
 use crate::pin::tdes::Tdes;
 
-/// A key in the clear. Wiped on drop, masked in `Debug`.
+/// A key in the clear with its ciphers, which are set up when first asked for. Wiped on drop, masked in `Debug`.
 #[derive(Clone)]
-pub(super) struct OpenKey {
+pub(super) struct OpenKey(Arc<Opened>);
+
+struct Opened {
     bytes: Zeroizing<Vec<u8>>,
     aes: bool,
-    /// Header of the block it came in.
-    pub(super) header: Option<[u8; BLOCK_HEADER]>,
+    header: Option<[u8; BLOCK_HEADER]>,
+    tdes: OnceLock<Tdes>,
+    cipher: OnceLock<Cipher>,
 }
 
 impl fmt::Debug for OpenKey {
@@ -32,39 +37,51 @@ impl fmt::Debug for OpenKey {
 impl OpenKey {
     /// Takes the bytes.
     pub(super) fn new(bytes: Zeroizing<Vec<u8>>, aes: bool) -> Self {
-        Self { bytes, aes, header: None }
+        Self::of(bytes, aes, None)
+    }
+
+    /// With the header of the block it came in.
+    pub(super) fn of(
+        bytes: Zeroizing<Vec<u8>>,
+        aes: bool,
+        header: Option<[u8; BLOCK_HEADER]>,
+    ) -> Self {
+        let (tdes, cipher) = (OnceLock::new(), OnceLock::new());
+        Self(Arc::new(Opened { bytes, aes, header, tdes, cipher }))
     }
 
     /// The clear bytes.
     pub(super) fn expose(&self) -> &[u8] {
-        &self.bytes
+        &self.0.bytes
     }
 
     /// Whether it is an AES key.
     pub(super) fn is_aes(&self) -> bool {
-        self.aes
+        self.0.aes
+    }
+
+    /// Header of the block it came in.
+    pub(super) fn header(&self) -> Option<[u8; BLOCK_HEADER]> {
+        self.0.header
     }
 
     /// Ready for triple DES; a single-length key three times.
     ///
     /// # Errors
     /// An AES key: A7.
-    pub(super) fn tdes(&self) -> Result<Tdes, ErrorCode> {
-        if self.aes {
+    pub(super) fn tdes(&self) -> Result<&Tdes, ErrorCode> {
+        if self.0.aes {
             return Err(ErrorCode::ALGORITHM);
         }
-        match self.bytes.len() {
-            8 | 16 => {
-                let mut double = Zeroizing::new([0; 16]);
-                let twice = self.bytes.iter().chain(self.bytes.iter());
-                double.iter_mut().zip(twice).for_each(|(to, from)| *to = *from);
-                Ok(Tdes::double(&double))
-            }
-            _ => {
-                let triple: &[u8; 24] = self.bytes.first_chunk().ok_or(ErrorCode::KEY_LENGTH)?;
-                Ok(Tdes::triple(triple))
-            }
+        if ![8, 16, 24].contains(&self.0.bytes.len()) {
+            return Err(ErrorCode::KEY_LENGTH);
         }
+        Ok(self.0.tdes.get_or_init(|| {
+            let mut triple = Zeroizing::new([0; 24]);
+            let again = self.0.bytes.iter().cycle();
+            triple.iter_mut().zip(again).for_each(|(to, from)| *to = *from);
+            Tdes::triple(&triple)
+        }))
     }
 
     /// As a double-length key.
@@ -72,21 +89,26 @@ impl OpenKey {
     /// # Errors
     /// Another length, or AES: 27.
     pub(super) fn double(&self) -> Result<Zeroizing<[u8; 16]>, ErrorCode> {
-        let bytes = <[u8; 16]>::try_from(&self.bytes[..]).map_err(|_| ErrorCode::KEY_LENGTH)?;
-        if self.aes { Err(ErrorCode::KEY_LENGTH) } else { Ok(Zeroizing::new(bytes)) }
+        let bytes = <[u8; 16]>::try_from(self.expose()).map_err(|_| ErrorCode::KEY_LENGTH)?;
+        if self.0.aes { Err(ErrorCode::KEY_LENGTH) } else { Ok(Zeroizing::new(bytes)) }
     }
 
     /// As a cipher of its own kind.
-    pub(super) fn cipher(&self) -> Result<Cipher, ErrorCode> {
-        let made = if self.aes { Cipher::aes(&self.bytes) } else { Cipher::des(&self.bytes) };
-        made.ok_or(ErrorCode::KEY_LENGTH)
+    pub(super) fn cipher(&self) -> Result<&Cipher, ErrorCode> {
+        if let Some(made) = self.0.cipher.get() {
+            return Ok(made);
+        }
+        let bytes = self.expose();
+        let made = if self.0.aes { Cipher::aes(bytes) } else { Cipher::des(bytes) };
+        let made = made.ok_or(ErrorCode::KEY_LENGTH)?;
+        Ok(self.0.cipher.get_or_init(|| made))
     }
 
     /// Sixteen hex digits of its check value: zeros encrypted, or for AES their CMAC.
     pub(super) fn check_value(&self) -> Result<[u8; 16], ErrorCode> {
         let cipher = self.cipher()?;
         let mut zeros = vec![0; cipher.block_bytes()];
-        if self.aes {
+        if self.0.aes {
             zeros = cipher.cmac(&[0; 16], &[0; 16]);
         } else {
             cipher.encrypt(&mut zeros);
@@ -119,6 +141,7 @@ pub(super) struct Lmk {
     /// 0 to 99.
     pub(super) id: u8,
     protection: Option<Protection>,
+    kept: Kept,
 }
 
 impl Lmk {
@@ -129,13 +152,13 @@ impl Lmk {
             Kind::TdesBlock => Protection::tdes(&lmk::TDES_BLOCK),
             Kind::AesBlock => Protection::aes(&lmk::AES_BLOCK),
         };
-        Self { kind, id, protection }
+        Self { kind, id, protection, kept: Kept::default() }
     }
 
     /// Opens a key for what is wanted of it.
     pub(super) fn open(&self, key: &Key<'_>, wanted: &Wanted<'_>) -> Result<OpenKey, ErrorCode> {
         match (key, &self.protection) {
-            (Key::Ecb(scheme, digits), None) => open_variant(*scheme, digits, wanted),
+            (Key::Ecb(scheme, digits), None) => self.open_variant(*scheme, digits, wanted),
             (Key::Block(block), Some(protection)) => self.open_block(protection, block, wanted),
             (Key::Stored(..), _) => Err(ErrorCode::STORAGE),
             (Key::Ecb(..), Some(_)) | (Key::Block(_), None) | (Key::Tr31(_), _) => {
@@ -151,25 +174,46 @@ impl Lmk {
         wanted: &Wanted<'_>,
     ) -> Result<OpenKey, ErrorCode> {
         let header = *block.first_chunk::<BLOCK_HEADER>().ok_or(ErrorCode::KEY_BLOCK)?;
-        let bytes = {
+        let key = self.kept.block(block, || {
             if header[14..] != two_digits(self.id) && header[0] == self.version() {
                 return Err(ErrorCode::LMK_ID);
             }
-            protection.open(block)?
-        };
-        let aes = match (header[7], bytes.len()) {
-            (b'T', 8 | 16 | 24) | (b'D', 8) => false,
-            (b'A', 16 | 24 | 32) => true,
-            (b'T' | b'D' | b'A', _) => return Err(ErrorCode::BLOCK_LENGTH),
-            _ => return Err(ErrorCode::ALGORITHM),
-        };
+            let bytes = protection.open(block)?;
+            match (header[7], bytes.len()) {
+                (b'T', 8 | 16 | 24) | (b'D', 8) => Ok(OpenKey::of(bytes, false, Some(header))),
+                (b'A', 16 | 24 | 32) => Ok(OpenKey::of(bytes, true, Some(header))),
+                (b'T' | b'D' | b'A', _) => Err(ErrorCode::BLOCK_LENGTH),
+                _ => Err(ErrorCode::ALGORITHM),
+            }
+        })?;
         if !wanted.usages.is_empty() && !wanted.usages.iter().any(|usage| header[5..7] == **usage) {
             return Err(ErrorCode::USAGE);
         }
         if !wanted.modes.is_empty() && !wanted.modes.contains(&header[8]) {
             return Err(ErrorCode::MODE);
         }
-        Ok(OpenKey { bytes, aes, header: Some(header) })
+        Ok(key)
+    }
+
+    fn open_variant(
+        &self,
+        scheme: Scheme,
+        digits: &[u8],
+        wanted: &Wanted<'_>,
+    ) -> Result<OpenKey, ErrorCode> {
+        for key_type in wanted.types {
+            let under = key_of(*key_type).ok_or(ErrorCode::KEY_TYPE)?;
+            let opened = self.kept.variant(*key_type, scheme, digits, || {
+                let sealed = hex::decode(digits).map_err(|_| ErrorCode::INPUT)?;
+                let mut bytes = Zeroizing::new(sealed);
+                apply(&under, scheme, Way::Open, &mut bytes);
+                Ok(has_parity(&bytes).then(|| OpenKey::new(bytes, false)))
+            })?;
+            if let Some(key) = opened {
+                return Ok(key);
+            }
+        }
+        Err(wanted.parity)
     }
 
     const fn version(&self) -> u8 {
@@ -217,6 +261,8 @@ pub(super) enum SealedKey {
     Ecb(Scheme, Vec<u8>),
     /// Without its `S`.
     Block(Vec<u8>),
+    /// Without its `R`.
+    Tr31(Vec<u8>),
 }
 
 impl SealedKey {
@@ -225,6 +271,7 @@ impl SealedKey {
         match self {
             Self::Ecb(scheme, digits) => Key::Ecb(*scheme, digits),
             Self::Block(block) => Key::Block(block),
+            Self::Tr31(block) => Key::Tr31(block),
         }
     }
 }
@@ -247,19 +294,6 @@ fn fits(scheme: Scheme, bytes: usize) -> bool {
     }
 }
 
-fn open_variant(scheme: Scheme, digits: &[u8], wanted: &Wanted<'_>) -> Result<OpenKey, ErrorCode> {
-    let sealed = Zeroizing::new(hex::decode(digits).map_err(|_| ErrorCode::INPUT)?);
-    for key_type in wanted.types {
-        let under = key_of(*key_type).ok_or(ErrorCode::KEY_TYPE)?;
-        let mut bytes = sealed.clone();
-        apply(&under, scheme, Way::Open, &mut bytes);
-        if has_parity(&bytes) {
-            return Ok(OpenKey::new(bytes, false));
-        }
-    }
-    Err(wanted.parity)
-}
-
 /// Seals under a double-length key: an LMK key, or a ZMK.
 pub(super) fn seal_ecb(
     under: &[u8; 16],
@@ -272,40 +306,4 @@ pub(super) fn seal_ecb(
     let mut bytes = Zeroizing::new(key.expose().to_vec());
     apply(under, scheme, Way::Seal, &mut bytes);
     Ok(SealedKey::Ecb(scheme, hex::encode_upper(&*bytes).into_bytes()))
-}
-
-/// Opens a key that came under a ZMK. Parity is corrected; whether it had to be is told.
-pub(super) fn open_under_zmk(zmk: &[u8; 16], key: &Key<'_>) -> Result<(OpenKey, bool), ErrorCode> {
-    match key {
-        Key::Ecb(scheme, digits) => {
-            let mut bytes = Zeroizing::new(hex::decode(digits).map_err(|_| ErrorCode::INPUT)?);
-            apply(zmk, *scheme, Way::Open, &mut bytes);
-            let right = has_parity(&bytes);
-            for byte in bytes.iter_mut().filter(|byte| byte.count_ones() % 2 == 0) {
-                *byte ^= 1;
-            }
-            Ok((OpenKey::new(bytes, false), right))
-        }
-        Key::Block(block) => {
-            let protection = Protection::tdes(zmk).ok_or(ErrorCode::KEY_LENGTH)?;
-            let header = *block.first_chunk::<BLOCK_HEADER>().ok_or(ErrorCode::KEY_BLOCK)?;
-            let bytes = protection.open(block)?;
-            let opened = OpenKey { bytes, aes: header[7] == b'A', header: Some(header) };
-            Ok((opened, true))
-        }
-        Key::Tr31(_) | Key::Stored(..) => Err(ErrorCode::SCHEME),
-    }
-}
-
-/// A key block under a TDES ZMK; its LMK id is `FF`.
-pub(super) fn seal_block_under_zmk(
-    zmk: &[u8; 16],
-    header: [u8; BLOCK_HEADER],
-    key: &OpenKey,
-    fill: &[u8],
-) -> Result<SealedKey, ErrorCode> {
-    let protection = Protection::tdes(zmk).ok_or(ErrorCode::KEY_LENGTH)?;
-    let mut header = header;
-    header[14..].copy_from_slice(b"FF");
-    Ok(SealedKey::Block(protection.seal(header, key.expose(), fill)))
 }

@@ -6,18 +6,22 @@
 //! for ports and faults.
 
 mod admin;
+mod connection;
 mod device;
 mod fault;
+mod kept;
 mod key;
 mod keyblock;
 pub mod lmk;
 mod lmk_pin;
 mod mac;
 mod pins;
+mod random;
 mod run;
 mod server;
 #[cfg(test)]
 mod tests;
+mod wrapped;
 
 pub use self::device::{Device, Setup};
 pub use self::fault::{ErrorRule, FaultError, FaultRules};

@@ -4,6 +4,7 @@
 
 use crate::domain::pan::{Account12, Pan};
 use crate::hsm::payshield::simulator::key::OpenKey;
+use crate::hsm::payshield::simulator::mac::Cipher;
 use crate::hsm::payshield::wire::ErrorCode;
 use crate::hsm::payshield::wire::field::{Account, FormatCode, PinBlock};
 use crate::pin::block::{
@@ -111,10 +112,7 @@ fn open_4(key: &OpenKey, block: &PinBlock, bound: &Bound) -> Result<ClearPin, Er
 }
 
 /// AES of a key for format 48.
-fn aes(
-    key: &OpenKey,
-    bound: &Bound,
-) -> Result<crate::hsm::payshield::simulator::mac::Cipher, ErrorCode> {
+fn aes<'k>(key: &'k OpenKey, bound: &Bound) -> Result<&'k Cipher, ErrorCode> {
     if !bound.whole {
         return Err(ErrorCode(*b"22"));
     }

@@ -1,9 +1,8 @@
-//! The ports of a simulated device: TCP, any number of connections, commands pipelined, answers as soon as they are
-//! due.
+//! The ports of a simulated device: TCP, and connections up to a number.
 //!
 //! The first port works with the default LMK, the ones after it with LMK 00, 01 and so on, as 1500, 1501, 1502 do;
 //! `%nn` in a command chooses on any port. A connection is never closed for what it sends. **Never here:** what a
-//! command is answered (`device`).
+//! command is answered (`device`), how a connection is read and written (`connection`).
 #![expect(
     clippy::disallowed_types,
     reason = "a simulator may lock: the dice are one, and nothing waits while it holds the lock"
@@ -11,26 +10,20 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::OwnedWriteHalf;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::sleep;
 
 use crate::hsm::payshield::simulator::admin;
+use crate::hsm::payshield::simulator::connection::converse;
 use crate::hsm::payshield::simulator::device::{Device, Setup};
 use crate::hsm::payshield::simulator::fault::{Chance, Fate, FaultError, FaultRules};
-use crate::hsm::payshield::wire::frame;
 use crate::hsm::payshield::wire::message::Opening;
-use crate::limits::{
-    CONNECTIONS_PER_LINK_MAX, READ_BYTES, SIM_ANSWERS_MAX as ANSWERS_MAX, SIM_NODES_MAX,
-};
+use crate::hsm::payshield::wire::{ErrorCode, frame};
+use crate::limits::{CONNECTIONS_PER_LINK_MAX, SIM_NODES_MAX};
 
 /// What to simulate.
 #[derive(Clone, Debug)]
@@ -99,6 +92,9 @@ pub enum StartError {
     /// A header or a PIN length that no device has.
     #[error("a header of 1 to 255 characters, PINs under the LMK of 5 to 13")]
     Settings,
+    /// How many connections there may be.
+    #[error("1 to {CONNECTIONS_PER_LINK_MAX} connections")]
+    Sockets,
 }
 
 /// Device, dice, counters.
@@ -106,39 +102,73 @@ pub enum StartError {
 pub(super) struct Shared {
     device: Device,
     chance: Mutex<Chance>,
+    /// No fault is told: no dice are thrown.
+    honest: AtomicBool,
+    /// Connections there are, and may be.
+    open: AtomicUsize,
+    sockets: usize,
     /// Frames that came.
     pub(super) commands: AtomicU64,
-    /// Answers that were written.
-    pub(super) answers: AtomicU64,
+    /// Writes that answers went out with.
+    pub(super) writes: AtomicU64,
+    /// Connections that were one too many.
+    pub(super) refused: AtomicU64,
+}
+
+/// One of the connections a device has.
+struct Socket(Arc<Shared>);
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Shared {
     /// Tells faults.
     pub(super) fn tell(&self, rules: FaultRules) -> Result<(), FaultError> {
         rules.check()?;
+        let honest = rules == FaultRules::default();
         self.chance.lock().unwrap_or_else(PoisonError::into_inner).set(rules);
+        self.honest.store(honest, Ordering::Relaxed);
         Ok(())
     }
 
-    fn fate(&self, body: &[u8]) -> Fate {
+    /// What happens to a command.
+    pub(super) fn fate(&self, body: &[u8]) -> Fate {
+        if self.honest.load(Ordering::Relaxed) {
+            return Fate::default();
+        }
         let code = Opening::of(body, self.device.settings()).code;
         self.chance.lock().unwrap_or_else(PoisonError::into_inner).next(code)
     }
 
-    /// The frame that answers a frame.
-    fn answer(&self, lmk: u8, body: &[u8], fate: Fate) -> BytesMut {
-        let mut out = BytesMut::new();
-        let filled = frame::put(&mut out, |out| match fate.error {
+    /// Appends the frame that answers a frame's body.
+    pub(super) fn answer(
+        &self,
+        lmk: u8,
+        body: &[u8],
+        error: Option<ErrorCode>,
+        out: &mut BytesMut,
+    ) {
+        let filled = frame::put(out, |out| match error {
             Some(error) => self.device.refuse(body, error, out),
             None => self.device.answer(lmk, body, out),
         });
         // A body that fitted a frame has an answer that does, but for its two characters of error.
         if filled.is_err() {
-            let _ = frame::put(&mut out, |out| {
-                self.device.refuse(body, crate::hsm::payshield::wire::ErrorCode::DATA_LENGTH, out);
-            });
+            let _ = frame::put(out, |out| self.device.refuse(body, ErrorCode::DATA_LENGTH, out));
         }
-        out
+    }
+
+    /// Takes a connection, if there is one left.
+    fn socket(self: &Arc<Self>) -> Option<Socket> {
+        let socket = Socket(Arc::clone(self));
+        if self.open.fetch_add(1, Ordering::Relaxed) < self.sockets {
+            return Some(socket);
+        }
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        None
     }
 }
 
@@ -209,6 +239,10 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     if !(1..=255).contains(&settings.header) || !(5..=13).contains(&settings.pin_digits) {
         return Err(StartError::Settings);
     }
+    let sockets = options.setup.sockets;
+    if !(1..=CONNECTIONS_PER_LINK_MAX).contains(&sockets) {
+        return Err(StartError::Sockets);
+    }
     let mut all = options.listen.iter().chain(&options.admin);
     if let Some(address) = all.find(|a| !a.ip().is_loopback()).filter(|_| !options.allow_remote) {
         return Err(StartError::Remote { address: *address });
@@ -220,9 +254,13 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     }
     let shared = Arc::new(Shared {
         device: Device::new(&options.setup),
+        honest: AtomicBool::new(options.faults == FaultRules::default()),
         chance: Mutex::new(Chance::new(options.faults, options.seed)),
+        open: AtomicUsize::new(0),
+        sockets,
         commands: AtomicU64::new(0),
-        answers: AtomicU64::new(0),
+        writes: AtomicU64::new(0),
+        refused: AtomicU64::new(0),
     });
     let mut running =
         Running { shared: Arc::clone(&shared), ports: Vec::new(), admin: None, tasks: Vec::new() };
@@ -249,91 +287,14 @@ async fn accept(shared: Arc<Shared>, lmk: u8, listener: TcpListener) {
             Some(_) = connections.join_next() => continue,
         };
         match accepted {
-            Ok((stream, _)) if connections.len() < CONNECTIONS_PER_LINK_MAX => {
-                let shared = Arc::clone(&shared);
-                connections.spawn(async move { drop(converse(&shared, lmk, stream).await) });
+            Ok((stream, _)) => {
+                // One too many is closed: a device refuses it.
+                if let Some(socket) = shared.socket() {
+                    connections.spawn(async move { drop(converse(&socket.0, lmk, stream).await) });
+                }
             }
-            Ok(_) => {}
             // Out of descriptors, or a peer that is gone already: the others may go on.
             Err(_) => tokio::task::yield_now().await,
         }
     }
-}
-
-/// An answer on its way.
-struct Due {
-    bytes: BytesMut,
-    partial: bool,
-}
-
-async fn converse(shared: &Arc<Shared>, lmk: u8, stream: TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let (mut reader, writer) = stream.into_split();
-    let (answers, due) = mpsc::channel(ANSWERS_MAX);
-    let mut tasks = JoinSet::new();
-    tasks.spawn(write(Arc::clone(shared), writer, due));
-    let mut input = BytesMut::with_capacity(READ_BYTES);
-    loop {
-        // What came together is answered together: one write, unless a fault says otherwise.
-        let mut batch = BytesMut::new();
-        while let Some(body) = frame::take(&mut input) {
-            shared.commands.fetch_add(1, Ordering::Relaxed);
-            let fate = shared.fate(&body);
-            if fate.closes {
-                return Ok(());
-            }
-            if fate.lost {
-                continue;
-            }
-            let bytes = shared.answer(lmk, &body, fate);
-            if fate.ms == 0 && !fate.partial {
-                batch.extend_from_slice(&bytes);
-                continue;
-            }
-            let answers = answers.clone();
-            let held = async move {
-                sleep(Duration::from_millis(fate.ms)).await;
-                drop(answers.send(Due { bytes, partial: fate.partial }).await);
-            };
-            while ANSWERS_MAX <= tasks.len() {
-                tasks.join_next().await;
-            }
-            tasks.spawn(held);
-        }
-        if !batch.is_empty() && answers.send(Due { bytes: batch, partial: false }).await.is_err() {
-            return Ok(());
-        }
-        while tasks.try_join_next().is_some() {}
-        input.reserve(READ_BYTES);
-        if reader.read_buf(&mut input).await? == 0 {
-            break;
-        }
-    }
-    // The peer sends no more, but may still read: what is held back is written.
-    drop(answers);
-    while tasks.join_next().await.is_some() {}
-    Ok(())
-}
-
-async fn write(shared: Arc<Shared>, mut writer: OwnedWriteHalf, mut due: mpsc::Receiver<Due>) {
-    while let Some(Due { bytes, partial }) = due.recv().await {
-        let written = if partial {
-            dribble(&mut writer, &bytes).await
-        } else {
-            writer.write_all(&bytes).await
-        };
-        if written.is_err() {
-            return;
-        }
-        shared.answers.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// One byte at a time, each in a segment of its own.
-async fn dribble(writer: &mut OwnedWriteHalf, bytes: &[u8]) -> io::Result<()> {
-    for byte in bytes {
-        writer.write_all(&[*byte]).await?;
-        tokio::task::yield_now().await;
-    }
-    Ok(())
 }

@@ -70,6 +70,8 @@ codes! {
     NOT_PERMITTED = b"29",
     /// Message header.
     HEADER = b"51",
+    /// Branch and height of a tree of session keys.
+    TREE = b"52",
     /// No such command, or it is disabled.
     DISABLED = b"68",
     /// PIN block format that is disabled.
@@ -181,7 +183,7 @@ fn special(command: [u8; 2], error: ErrorCode) -> Option<Meaning> {
         return Some(of(Class::DoneWithWarning, "PVK of double or triple length"));
     }
     Some(match (&command, &error.0) {
-        (b"A6", b"01") => of(Class::DoneWithWarning, "imported key had another parity"),
+        (b"A6" | b"FA", b"01") => of(Class::DoneWithWarning, "imported key had another parity"),
         (b"M6" | b"M8", code) => mac(*code)?,
         (b"CA" | b"JC", b"10") => of(Class::Key, "parity of the TPK"),
         (b"CA" | b"G0", b"11") => of(Class::Key, "parity of the destination key"),
@@ -205,6 +207,13 @@ fn special(command: [u8; 2], error: ErrorCode) -> Option<Meaning> {
             of(Class::OurFault, "count of excluded PINs")
         }
         (b"B2", b"80") => of(Class::OurFault, "fewer bytes than the length says"),
+        // Of KU and KY only 52 is public; the others are those of KQ and KW, which read the same fields.
+        (b"KU" | b"KY", b"04") | (b"GW", b"02") => of(Class::OurFault, "mode"),
+        (b"KU" | b"KY", b"05") => of(Class::OurFault, "scheme"),
+        (b"KU" | b"KY", b"06") => of(Class::OurFault, "offset of the encrypted part"),
+        (b"KU" | b"KY", b"10") => of(Class::Key, "parity of the MK-SMI"),
+        (b"KU" | b"KY", b"11") => of(Class::Key, "parity of another key"),
+        (b"KU" | b"KY", b"81") => of(Class::OurFault, "no data"),
         (b"GW", b"01") => of(Class::Wrong, "MAC is wrong"),
         _ => return None,
     })
@@ -265,6 +274,7 @@ fn common(error: ErrorCode) -> Meaning {
         b"47" => of(Class::Setup, "algorithm not licensed"),
         b"49" => of(Class::Key, "private key"),
         b"51" => of(Class::OurFault, "message header"),
+        b"52" => of(Class::OurFault, "branch and height"),
         b"65" => of(Class::Key, "key scheme is none"),
         b"67" => of(Class::Setup, "command not licensed"),
         b"68" => of(Class::Setup, "command disabled, or unknown"),

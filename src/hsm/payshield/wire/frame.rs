@@ -9,6 +9,13 @@ pub const LENGTH_BYTES: usize = 2;
 /// Longest frame without its length.
 pub const BODY_BYTES_MAX: usize = u16::MAX as usize;
 
+/// The body of the first frame, if all of it is there.
+#[must_use]
+pub fn first(stream: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = stream.split_first_chunk::<LENGTH_BYTES>()?;
+    rest.get(..usize::from(u16::from_be_bytes(*length)))
+}
+
 /// Takes the first frame off the front of `stream`; `None` while it is not all there.
 pub fn take(stream: &mut BytesMut) -> Option<Bytes> {
     let length = usize::from(u16::from_be_bytes(*stream.first_chunk::<LENGTH_BYTES>()?));

@@ -118,6 +118,7 @@ impl<'a> Key<'a> {
             }
             b'S' => Ok(Self::Block(block(reader, b"01")?)),
             b'R' => Ok(Self::Tr31(block(reader, b"ABCD")?)),
+            b'G'..=b'Z' => Err(reader.fault(ErrorCode::SCHEME)),
             _ => Ok(Self::Ecb(Scheme::Bare, reader.hex(digits)?)),
         }
     }

@@ -93,6 +93,8 @@ const READINGS: &[Assume] = &[
     Assume { ksn: 13, ..Assume::USUAL },
     Assume { ksn: 12, ..Assume::USUAL },
     Assume { ksn: 20, bare: 32, ..Assume::USUAL },
+    Assume { tree: true, ..Assume::USUAL },
+    Assume { tree: true, bare: 32, ..Assume::USUAL },
     Assume { ksn: 16, bare: 32, ..Assume::USUAL },
 ];
 

@@ -319,6 +319,26 @@ impl<'a> Field<'a> for Exportability {
     }
 }
 
+/// `!` and the version of a TR-31 key block, `A` to `D` (A8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockVersion(pub Letter);
+
+impl Marked for BlockVersion {
+    const MARKS: &'static [u8] = b"!";
+}
+
+impl<'a> Field<'a> for BlockVersion {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Fault> {
+        reader.take(1)?;
+        Letter::read(reader).map(Self)
+    }
+
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.byte(b'!');
+        self.0.write(writer);
+    }
+}
+
 /// `%nn` where fields may follow it; elsewhere it is read behind the last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LmkHere;

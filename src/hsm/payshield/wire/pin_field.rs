@@ -67,6 +67,14 @@ impl FormatCode {
     pub const PLUS: Self = Self(*b"04");
     /// ISO 9564-1 format 1.
     pub const ISO_1: Self = Self(*b"05");
+    /// ISO 9564-1 format 2, of a card.
+    pub const ISO_2: Self = Self(*b"34");
+    /// Mastercard: format 2 with an account.
+    pub const PAY_NOW: Self = Self(*b"35");
+    /// Visa: a new PIN for a card.
+    pub const VISA_NEW: Self = Self(*b"41");
+    /// Visa: the same over the current one.
+    pub const VISA_BOTH: Self = Self(*b"42");
     /// ISO 9564-1 format 3.
     pub const ISO_3: Self = Self(*b"47");
     /// ISO 9564-1 format 4.

@@ -59,11 +59,13 @@ pub struct Assume {
     pub block: usize,
     /// Hex digits of a check value.
     pub check: usize,
+    /// Whether KY has a tree of session keys.
+    pub tree: bool,
 }
 
 impl Assume {
     /// What is most usual.
-    pub const USUAL: Self = Self { bare: 16, pair: 32, ksn: 20, block: 16, check: 6 };
+    pub const USUAL: Self = Self { bare: 16, pair: 32, ksn: 20, block: 16, check: 6, tree: false };
 }
 
 /// Reads from the front.

@@ -20,22 +20,22 @@ pub(super) fn diagnose(desk: &Desk<'_>) -> Reply {
 }
 
 pub(super) fn status(desk: &Desk<'_>, it: Status) -> Done {
-    let text: &[u8] = match (&it.mode.0, desk.state.pci) {
-        // Buffer 32K, TCP, 64 sockets, firmware, no DSP.
-        (b"00", _) => b"3100641084-090600000",
-        (b"01", true) => b"1",
-        (b"01", false) => b"0",
+    let text = match (&it.mode.0, desk.state.pci) {
+        // Buffer 32K, TCP, sockets, firmware, no DSP.
+        (b"00", _) => format!("31{:04}1084-090600000", desk.state.sockets),
+        (b"01", true) => "1".to_owned(),
+        (b"01", false) => "0".to_owned(),
         _ => return Err(ErrorCode::INPUT),
     };
-    Ok(Reply::of(&StatusText { text: Text(text) }))
+    Ok(Reply::of(&StatusText { text: Text(text.as_bytes()) }))
 }
 
 pub(super) fn echo(it: &Echo<'_>) -> Reply {
     Reply::of(&Echoed { data: Text(it.data) })
 }
 
-pub(super) fn random(it: Random) -> Done {
+pub(super) fn random(desk: &Desk<'_>, it: Random) -> Done {
     let mut bytes = vec![0; it.count.0];
-    getrandom::fill(&mut bytes).map_err(|_| ErrorCode(*b"41"))?;
+    desk.state.random.fill(&mut bytes)?;
     Ok(Reply::of(&RandomBytes { bytes: Text(&bytes) }))
 }

@@ -4,10 +4,9 @@
 
 use zeroize::Zeroizing;
 
-use crate::hsm::payshield::simulator::key::{
-    OpenKey, SealedKey, Sealing, Wanted, open_under_zmk, seal_block_under_zmk, seal_ecb,
-};
-use crate::hsm::payshield::simulator::run::{Desk, Done, Reply, fresh};
+use crate::hsm::payshield::simulator::key::{OpenKey, SealedKey, Sealing, Wanted};
+use crate::hsm::payshield::simulator::run::{Desk, Done, Reply};
+use crate::hsm::payshield::simulator::wrapped;
 use crate::hsm::payshield::wire::ErrorCode;
 use crate::hsm::payshield::wire::command::keys::{
     CheckKey, Checked, ExportKey, GenerateKey, Generated, ImportKey, ImportZpk, KeyAndCheck,
@@ -15,7 +14,7 @@ use crate::hsm::payshield::wire::command::keys::{
 };
 use crate::hsm::payshield::wire::field::{CheckValue, Letter};
 use crate::hsm::payshield::wire::key::{BLOCK_HEADER, Key, KeyType, Scheme};
-use crate::hsm::payshield::wire::option::Attributes;
+use crate::hsm::payshield::wire::option::{Attributes, BlockVersion};
 
 fn six(key: &OpenKey) -> Result<CheckValue, ErrorCode> {
     let digits = key.check_value()?;
@@ -23,11 +22,7 @@ fn six(key: &OpenKey) -> Result<CheckValue, ErrorCode> {
 }
 
 /// Opens the key that wraps: a ZMK, or with `terminal` a TMK.
-fn wrapping(
-    desk: &Desk<'_>,
-    key: &Key<'_>,
-    terminal: bool,
-) -> Result<Zeroizing<[u8; 16]>, ErrorCode> {
+fn wrapping(desk: &Desk<'_>, key: &Key<'_>, terminal: bool) -> Result<OpenKey, ErrorCode> {
     let types: &[KeyType] = match (terminal, desk.state.pci) {
         (false, _) => &[KeyType(*b"000")],
         (true, false) => &[KeyType(*b"002"), KeyType(*b"80D")],
@@ -35,7 +30,7 @@ fn wrapping(
     };
     let usages: &[&[u8; 2]] = if terminal { &[b"K0", b"51"] } else { &[b"K0", b"52"] };
     let wanted = Wanted { types, usages, modes: b"NBED", parity: ErrorCode::SOURCE_PARITY };
-    desk.lmk.open(key, &wanted)?.double()
+    desk.lmk.open(key, &wanted)
 }
 
 /// Header of a new key block. Attributes, if given, say what it is.
@@ -61,6 +56,8 @@ fn sealing(
             let header = attributes.copied().map(header).or(kept).ok_or(ErrorCode::INPUT)?;
             Ok(Sealing::Block(header))
         }
+        // Under the LMK a key block is Thales's own.
+        Some(NewForm::Tr31) => Err(ErrorCode::SCHEME),
         Some(NewForm::Scheme(Scheme::Z)) | None if letter.0[0] != b'0' && letter.0[0] != b'Z' => {
             Err(ErrorCode::SCHEME)
         }
@@ -71,19 +68,25 @@ fn sealing(
 
 /// What form it takes under a ZMK.
 fn seal_under_zmk(
-    zmk: &[u8; 16],
-    letter: Letter,
+    desk: &Desk<'_>,
+    zmk: &OpenKey,
+    (letter, version): (Letter, Option<BlockVersion>),
     key: &OpenKey,
     attributes: Option<[u8; BLOCK_HEADER]>,
 ) -> Result<SealedKey, ErrorCode> {
     match scheme_of(letter) {
-        Some(NewForm::Scheme(Scheme::Z)) => seal_ecb(zmk, Scheme::Bare, key),
-        Some(NewForm::Scheme(scheme)) => seal_ecb(zmk, scheme, key),
+        Some(NewForm::Scheme(Scheme::Z)) => wrapped::seal_ecb_under(zmk, Scheme::Bare, key),
+        Some(NewForm::Scheme(scheme)) => wrapped::seal_ecb_under(zmk, scheme, key),
         Some(NewForm::Block) => {
             let header = attributes.ok_or(ErrorCode::INPUT)?;
-            seal_block_under_zmk(zmk, header, key, &fresh::<16>()?)
+            wrapped::seal_block(zmk, header, key, &desk.fresh::<16>()?)
         }
-        None if letter.0[0] == b'0' => seal_ecb(zmk, Scheme::Bare, key),
+        Some(NewForm::Tr31) => {
+            let header = attributes.ok_or(ErrorCode::INPUT)?;
+            let version = version.map(|version| version.0.0[0]);
+            wrapped::seal_tr31(zmk, version, header, key, &desk.fresh()?)
+        }
+        None if letter.0[0] == b'0' => wrapped::seal_ecb_under(zmk, Scheme::Bare, key),
         None => Err(ErrorCode::SCHEME),
     }
 }
@@ -115,16 +118,16 @@ pub(super) fn generate(desk: &Desk<'_>, it: &GenerateKey<'_>) -> Done {
     }
     let attributes = it.attributes.as_ref();
     let (count, aes) = new_bytes(it.scheme, attributes)?;
-    let mut bytes = Zeroizing::new(fresh::<32>()?[..count].to_vec());
+    let mut bytes = Zeroizing::new(desk.fresh::<32>()?[..count].to_vec());
     if !aes {
         bytes.iter_mut().filter(|byte| byte.count_ones() % 2 == 0).for_each(|byte| *byte ^= 1);
     }
     let key = OpenKey::new(bytes, aes);
     let form = sealing(it.scheme, it.key_type, attributes, None)?;
-    let sealed = desk.lmk.seal(&key, &form, &fresh::<16>()?)?;
+    let sealed = desk.lmk.seal(&key, &form, &desk.fresh::<16>()?)?;
     let under = it.export.as_ref().map(|under| {
         let zmk = wrapping(desk, &under.key, under.kind.0[0] == b'1')?;
-        seal_under_zmk(&zmk, under.scheme, &key, it.attributes.map(header))
+        seal_under_zmk(desk, &zmk, (under.scheme, None), &key, it.attributes.map(header))
     });
     let exported = under.transpose()?;
     let exported = exported.as_ref().map(SealedKey::as_key);
@@ -133,9 +136,9 @@ pub(super) fn generate(desk: &Desk<'_>, it: &GenerateKey<'_>) -> Done {
 
 pub(super) fn import(desk: &Desk<'_>, it: &ImportKey<'_>) -> Done {
     let zmk = wrapping(desk, &it.zmk, false)?;
-    let (key, right) = open_under_zmk(&zmk, &it.key)?;
-    let form = sealing(it.scheme, it.key_type, it.attributes.as_ref(), key.header)?;
-    let sealed = desk.lmk.seal(&key, &form, &fresh::<16>()?)?;
+    let (key, right) = wrapped::open(&zmk, &it.key)?;
+    let form = sealing(it.scheme, it.key_type, it.attributes.as_ref(), key.header())?;
+    let sealed = desk.lmk.seal(&key, &form, &desk.fresh::<16>()?)?;
     let code = if right { ErrorCode::OK } else { ErrorCode::WRONG };
     Ok(Reply::with(code, &KeyAndCheck { key: sealed.as_key(), check: six(&key)? }))
 }
@@ -145,25 +148,25 @@ pub(super) fn export(desk: &Desk<'_>, it: &ExportKey<'_>) -> Done {
     let types: &[KeyType] = if it.key_type == KeyType::BLOCK { &[] } else { &[it.key_type] };
     let wanted = Wanted { types, usages: &[], modes: &[], parity: ErrorCode::DESTINATION_PARITY };
     let key = desk.lmk.open(&it.key, &wanted)?;
-    if key.header.is_some_and(|header| header[11] == b'N') {
+    if key.header().is_some_and(|header| header[11] == b'N') {
         return Err(ErrorCode::EXPORTABILITY);
     }
-    let header = key.header.map(|mut header| {
+    let header = key.header().map(|mut header| {
         if let Some(exportability) = it.exportability {
             header[11] = exportability.0.0[0];
         }
         header
     });
-    let sealed = seal_under_zmk(&zmk, it.scheme, &key, header)?;
+    let sealed = seal_under_zmk(desk, &zmk, (it.scheme, it.version), &key, header)?;
     Ok(Reply::of(&KeyAndCheck { key: sealed.as_key(), check: six(&key)? }))
 }
 
 pub(super) fn import_zpk(desk: &Desk<'_>, it: &ImportZpk<'_>) -> Done {
     let zmk = wrapping(desk, &it.zmk, false)?;
-    let (key, right) = open_under_zmk(&zmk, &it.key)?;
+    let (key, right) = wrapped::open(&zmk, &it.key)?;
     let letter = it.schemes.map_or_else(|| own_letter(&it.key), |schemes| schemes.lmk);
     let sealed =
-        desk.lmk.seal(&key, &sealing(letter, KeyType::ZPK, None, key.header)?, &[0; 16])?;
+        desk.lmk.seal(&key, &sealing(letter, KeyType::ZPK, None, key.header())?, &[0; 16])?;
     let check = match it.schemes.map(|schemes| schemes.check.0[0]) {
         Some(b'1') => six(&key)?,
         _ => CheckValue::Sixteen(key.check_value()?),
@@ -177,8 +180,8 @@ fn own_letter(key: &Key<'_>) -> Letter {
     Letter([match key {
         Key::Ecb(Scheme::U | Scheme::X, _) => b'U',
         Key::Ecb(Scheme::T | Scheme::Y, _) => b'T',
-        Key::Block(_) => b'S',
-        Key::Ecb(..) | Key::Tr31(_) | Key::Stored(..) => b'0',
+        Key::Block(_) | Key::Tr31(_) => b'S',
+        Key::Ecb(..) | Key::Stored(..) => b'0',
     }])
 }
 

@@ -12,7 +12,7 @@ use crate::hsm::payshield::simulator::run::verify::verdict;
 use crate::hsm::payshield::simulator::run::{Desk, Done, Reply};
 use crate::hsm::payshield::wire::ErrorCode;
 use crate::hsm::payshield::wire::command::mac::{GenerateMac, MacInput, MacValue, VerifyMac};
-use crate::hsm::payshield::wire::key::{Key, KeyType};
+use crate::hsm::payshield::wire::key::KeyType;
 
 pub(super) fn generate(desk: &Desk<'_>, it: &GenerateMac<'_>) -> Done {
     let made = compute(desk, &it.0)?;
@@ -34,7 +34,7 @@ pub(super) fn verify(desk: &Desk<'_>, it: &VerifyMac<'_>) -> Done {
 /// Sixteen digits: the MAC, or the value for the next piece.
 fn compute(desk: &Desk<'_>, it: &MacInput<'_>) -> Result<[u8; 16], ErrorCode> {
     let types: &[KeyType] = match &it.key_type.0 {
-        b"FFF" if !matches!(it.key, Key::Block(_)) => return Err(ErrorCode::LENGTH_FLAG),
+        b"FFF" if !desk.takes_block(&it.key) => return Err(ErrorCode::LENGTH_FLAG),
         b"FFF" => &[],
         _ => &[it.key_type],
     };
@@ -57,7 +57,7 @@ fn compute(desk: &Desk<'_>, it: &MacInput<'_>) -> Result<[u8; 16], ErrorCode> {
     }
     let before = it.before.map_or_else(|| vec![0; size], |before| before.to_vec());
     let made = if it.piece.is_end() {
-        finish(it, key.expose(), (&cipher, &before, message))?
+        finish(it, key.expose(), (cipher, &before, message))?
     } else if message.is_empty() || !message.len().is_multiple_of(size) {
         return Err(ErrorCode::MAC_LENGTH);
     } else if it.algorithm == b'3' {

@@ -6,6 +6,7 @@ use bytes::BytesMut;
 
 use crate::hsm::payshield::simulator::device::State;
 use crate::hsm::payshield::simulator::key::{Lmk, OpenKey, Wanted};
+use crate::hsm::payshield::simulator::lmk::Kind;
 use crate::hsm::payshield::wire::command::Request;
 use crate::hsm::payshield::wire::key::{Key, KeyType};
 use crate::hsm::payshield::wire::scan::{Field, Writer};
@@ -16,6 +17,7 @@ mod dukpt;
 mod keys;
 mod macs;
 mod references;
+mod scripts;
 mod translate;
 mod verify;
 
@@ -47,7 +49,7 @@ impl Reply {
 
     /// Another code that comes with fields.
     fn with<'a>(error: ErrorCode, data: &impl Field<'a>) -> Self {
-        let mut out = BytesMut::new();
+        let mut out = BytesMut::with_capacity(ANSWER_BYTES);
         data.write(&mut Writer::new(&mut out, None));
         Self { error, data: out }
     }
@@ -66,12 +68,21 @@ enum PinKeyOf {
     Either,
 }
 
+/// Room for the fields of most answers.
+const ANSWER_BYTES: usize = 64;
 const DECRYPTS: &[u8] = b"BDN";
 const ENCRYPTS: &[u8] = b"BEN";
 
 impl Desk<'_> {
     fn settings(&self) -> Settings {
         self.state.settings
+    }
+
+    /// Random bytes.
+    fn fresh<const N: usize>(&self) -> Result<[u8; N], ErrorCode> {
+        let mut bytes = [0; N];
+        self.state.random.fill(&mut bytes)?;
+        Ok(bytes)
     }
 
     fn pin_key(
@@ -96,6 +107,11 @@ impl Desk<'_> {
         self.lmk.open(key, &Wanted { types, usages, modes, parity })
     }
 
+    /// Whether a key may be meant as a key block: what it is instead, opening it says.
+    fn takes_block(&self, key: &Key<'_>) -> bool {
+        self.lmk.kind != Kind::Variant || matches!(key, Key::Block(_))
+    }
+
     /// The PIN key of a command that says its type: 001, 002, 70D; FFF for key blocks.
     fn typed_pin_key(
         &self,
@@ -107,7 +123,7 @@ impl Desk<'_> {
             KeyType::ZPK => PinKeyOf::Zone,
             KeyType::PVK if !self.state.pci => PinKeyOf::Terminal,
             KeyType::TPK => PinKeyOf::Terminal,
-            KeyType::BLOCK if matches!(key, Key::Block(_)) => PinKeyOf::Either,
+            KeyType::BLOCK if self.takes_block(key) => PinKeyOf::Either,
             _ => return Err(ErrorCode::KEY_TYPE),
         };
         self.pin_key(key, of, DECRYPTS, parity)
@@ -135,13 +151,6 @@ impl Desk<'_> {
     }
 }
 
-/// Bytes from the operating system.
-fn fresh<const N: usize>() -> Result<[u8; N], ErrorCode> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|_| ErrorCode(*b"41"))?;
-    Ok(bytes)
-}
-
 /// Does one command.
 pub(super) fn run(desk: &Desk<'_>, request: &Request<'_>) -> Done {
     match request {
@@ -151,7 +160,7 @@ pub(super) fn run(desk: &Desk<'_>, request: &Request<'_>) -> Done {
         Request::ImportZpk(it) => keys::import_zpk(desk, it),
         Request::CheckKey(it) => keys::check(desk, it),
         Request::Echo(it) => Ok(diagnose::echo(it)),
-        Request::Random(it) => diagnose::random(*it),
+        Request::Random(it) => diagnose::random(desk, *it),
         Request::Diagnose(_) => Ok(diagnose::diagnose(desk)),
         Request::Status(it) => diagnose::status(desk, *it),
         Request::EncryptPin(it) => translate::encrypt(desk, it),
@@ -179,6 +188,8 @@ pub(super) fn run(desk: &Desk<'_>, request: &Request<'_>) -> Done {
         Request::DukptVerifyIbm(it) => dukpt::verify_ibm(desk, it),
         Request::DukptVerifyPvv(it) => dukpt::verify_pvv(desk, it),
         Request::DukptMac(it) => dukpt::mac(desk, it),
+        Request::Script(it) => scripts::seal(desk, it),
+        Request::ScriptEmv(it) => scripts::seal_emv(desk, it),
         Request::GenerateMac(it) => macs::generate(desk, it),
         Request::VerifyMac(it) => macs::verify(desk, it),
     }

@@ -9,7 +9,7 @@ use crate::hsm::payshield::simulator::key::OpenKey;
 use crate::hsm::payshield::simulator::lmk::Kind;
 use crate::hsm::payshield::simulator::pins::{self, Bound};
 use crate::hsm::payshield::simulator::run::{
-    DECRYPTS, Desk, Done, ENCRYPTS, PinKeyOf, Reply, dukpt, fresh,
+    DECRYPTS, Desk, Done, ENCRYPTS, PinKeyOf, Reply, dukpt,
 };
 use crate::hsm::payshield::wire::ErrorCode;
 use crate::hsm::payshield::wire::command::translate::{
@@ -43,7 +43,7 @@ impl Translation<'_> {
             return Err(ErrorCode::FORMAT);
         }
         let pin = pins::open(self.source, self.block, self.from, self.account)?;
-        let made = pins::make(self.destination, &pin, self.to, self.new_account, fresh()?)?;
+        let made = pins::make(self.destination, &pin, self.to, self.new_account, desk.fresh()?)?;
         Ok(Reply::of(&Translated {
             digits: Count2(pin.digit_count()),
             block: made,
@@ -100,7 +100,7 @@ impl Desk<'_> {
         account: &Account12,
     ) -> Result<SealedPin, ErrorCode> {
         if self.lmk.kind == Kind::AesBlock {
-            return Ok(self.state.pins.seal_wide(pin, account, fresh()?));
+            return Ok(self.state.pins.seal_wide(pin, account, self.fresh()?));
         }
         let sealed = self.state.pins.seal(pin, account, self.settings().pin_digits);
         sealed.ok_or(ErrorCode::PIN_DIGITS)
@@ -148,7 +148,7 @@ pub(super) fn from_lmk(desk: &Desk<'_>, it: &FromLmk<'_>) -> Done {
         return Err(ErrorCode::FORMAT);
     }
     let pin = desk.open_pin(&it.pin, &account.account)?;
-    let block = pins::make(&key, &pin, it.format, &account, fresh()?)?;
+    let block = pins::make(&key, &pin, it.format, &account, desk.fresh()?)?;
     Ok(Reply::of(&Block { block }))
 }
 
@@ -197,7 +197,7 @@ pub(super) fn random(desk: &Desk<'_>, it: &RandomPin<'_>) -> Done {
         return Err(ErrorCode::PIN_LENGTH);
     }
     for _ in 0..DRAWS_MAX {
-        let drawn: [u8; 16] = fresh()?;
+        let drawn: [u8; 16] = desk.fresh()?;
         // 10^12 divides 2^128 so nearly that no digit is likelier than another.
         let ascii =
             Zeroizing::new(format!("{:012}", u128::from_be_bytes(drawn) % 1_000_000_000_000));

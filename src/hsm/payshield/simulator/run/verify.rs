@@ -75,7 +75,7 @@ pub(super) fn pvv_of(
     pvki: Pvki,
     pin: &ClearPin,
 ) -> Result<Pvv, ErrorCode> {
-    Ok(Pvv(pvv(&pvk.tdes()?, account, pvki.0[0] & 0x0F, pin)))
+    Ok(Pvv(pvv(pvk.tdes()?, account, pvki.0[0] & 0x0F, pin)))
 }
 
 fn by_pvv(
@@ -149,7 +149,7 @@ impl Ibm {
         if pin.digit_count() < self.check {
             return Err(ErrorCode::PIN_DIGITS);
         }
-        let values = ibm3624::offset(&self.pvk.tdes()?, &self.table, &self.data, pin);
+        let values = ibm3624::offset(self.pvk.tdes()?, &self.table, &self.data, pin);
         let mut offset = [b'F'; 12];
         let shown = offset.iter_mut().zip(values).take(usize::from(pin.digit_count()));
         shown.for_each(|(to, value)| *to = b'0' + value);
@@ -159,7 +159,7 @@ impl Ibm {
     /// The PIN of an offset.
     pub(super) fn pin(&self, offset: &Offset) -> Result<ClearPin, ErrorCode> {
         let digits = offset.digits();
-        let pin = ibm3624::pin_of_offset(&self.pvk.tdes()?, &self.table, &self.data, digits);
+        let pin = ibm3624::pin_of_offset(self.pvk.tdes()?, &self.table, &self.data, digits);
         pin.filter(|pin| self.check <= pin.digit_count()).ok_or(ErrorCode::PIN_DIGITS)
     }
 

@@ -6,15 +6,22 @@ use serde_json::Value;
 use crate::hsm::payshield::simulator::{Device, Setup};
 
 mod blocks;
+mod corpus;
 mod errors;
+mod listed;
+mod scripts;
 mod tcp;
 
-/// What a device answers, without header, or `answer` of `HEAD`.
-fn ask(device: &Device, command: &str) -> String {
+/// What a device answers, without header.
+fn answered(device: &Device, command: &[u8]) -> Vec<u8> {
     let mut out = BytesMut::new();
-    device.answer(0, format!("HEAD{command}").as_bytes(), &mut out);
-    let text = String::from_utf8_lossy(&out).into_owned();
-    text.strip_prefix("HEAD").expect("the header comes back").to_owned()
+    device.answer(0, &[b"HEAD", command].concat(), &mut out);
+    out.strip_prefix(b"HEAD").expect("the header comes back").to_vec()
+}
+
+/// The same as text.
+fn ask(device: &Device, command: &str) -> String {
+    String::from_utf8_lossy(&answered(device, command.as_bytes())).into_owned()
 }
 
 /// Vectors that do not hold, by name, with the reason.

@@ -9,7 +9,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::hsm::payshield::simulator::{FaultRules, Kind, Options, Running, StartError, start};
+use crate::hsm::payshield::simulator::{
+    FaultRules, Kind, Options, Running, Setup, StartError, start,
+};
 use crate::hsm::payshield::wire::frame;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -93,6 +95,67 @@ async fn a_port_for_each_lmk() {
     assert!(matches!(start(options).await, Err(StartError::Remote { .. })));
 }
 
+/// A device has so many connections: one more is closed, and is there again when another has gone.
+#[tokio::test]
+async fn one_connection_too_many_is_closed() {
+    let device = running(|options| options.setup.sockets = 2).await;
+    let address = device.ports()[0];
+    let mut two = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(&framed(&["0001NO00"])).await.unwrap();
+        assert_eq!(answers(&mut stream, 1).await, ["0001NP003100021084-090600000"]);
+        two.push(stream);
+    }
+    let mut third = TcpStream::connect(address).await.unwrap();
+    assert_eq!(timeout(PATIENCE, third.read(&mut [0; 9])).await.unwrap().unwrap(), 0);
+    drop(two.pop());
+    let served = async {
+        loop {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let asked = stream.write_all(&framed(&["0002B20001A"])).await;
+            if asked.is_ok() && stream.read(&mut [0; 32]).await.is_ok_and(|count| 0 < count) {
+                break;
+            }
+        }
+    };
+    timeout(PATIENCE, served).await.expect("a place is free again");
+    let none = Options {
+        setup: Setup { sockets: 0, ..Setup::default() },
+        ..Options::new(vec!["127.0.0.1:0".parse().unwrap()])
+    };
+    assert!(matches!(start(none).await, Err(StartError::Sockets)));
+}
+
+/// A peer that sends all before it reads anything loses nothing, and closing its sending half neither.
+#[tokio::test]
+async fn a_peer_that_reads_late_gets_every_answer() {
+    let device = running(|_| {}).await;
+    let mut stream = TcpStream::connect(device.ports()[0]).await.unwrap();
+    let bodies: Vec<_> = (0..20_000).map(|n| format!("{:04}B20001A", n % 10_000)).collect();
+    let bodies: Vec<_> = bodies.iter().map(String::as_str).collect();
+    stream.write_all(&framed(&bodies)).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let got = answers(&mut stream, 20_000).await;
+    assert!(got.iter().zip(&bodies).all(|(got, sent)| *got == sent.replace("B20001", "B300")));
+    assert_eq!(timeout(PATIENCE, stream.read(&mut [0; 9])).await.unwrap().unwrap(), 0);
+}
+
+/// Answers that are gathered leave together, however the commands came.
+#[tokio::test]
+async fn answers_are_gathered() {
+    let device = running(|options| options.faults.gather_ms = 300).await;
+    let mut stream = TcpStream::connect(device.ports()[0]).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    for body in ["0001B20001A", "0002B20001B", "0003B20001C"] {
+        stream.write_all(&framed(&[body])).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let mut come = BytesMut::with_capacity(4096);
+    timeout(PATIENCE, stream.read_buf(&mut come)).await.unwrap().unwrap();
+    assert_eq!(come, framed(&["0001B300A", "0002B300B", "0003B300C"]));
+}
+
 #[tokio::test]
 async fn faults_on_command() {
     let device = running(|_| {}).await;
@@ -110,6 +173,11 @@ async fn faults_on_command() {
     device.tell(rules(r#"{"errors":{"B2":"41"}}"#)).unwrap();
     stream.write_all(&framed(&["0001B20001A", "0002N0000"])).await.unwrap();
     assert_eq!(answers(&mut stream, 2).await, ["0001B341", "0002N100"]);
+    device.tell(rules(r#"{"latency_ms":400}"#)).unwrap();
+    stream.write_all(&framed(&["0003B20001A"])).await.unwrap();
+    let early = timeout(Duration::from_millis(100), stream.readable()).await;
+    assert!(early.is_err(), "answered at once");
+    assert_eq!(answers(&mut stream, 1).await, ["0003B300A"]);
     device.tell(rules(r#"{"loss":1}"#)).unwrap();
     stream.write_all(&framed(&["0001NC"])).await.unwrap();
     let mut byte = [0];

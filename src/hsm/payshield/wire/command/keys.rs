@@ -6,7 +6,7 @@ use crate::hsm::payshield::wire::field::{CheckValue, KeyType2, Letter};
 use crate::hsm::payshield::wire::key::{Key, KeyType, Scheme};
 use crate::hsm::payshield::wire::layout::layout;
 use crate::hsm::payshield::wire::option::{
-    Attributes, CheckType, ExportUnder, Exportability, LmkHere, LongType, Schemes,
+    Attributes, BlockVersion, CheckType, ExportUnder, Exportability, LmkHere, LongType, Schemes,
 };
 use crate::hsm::payshield::wire::scan::{Fault, Field, Reader, Writer};
 
@@ -79,6 +79,7 @@ layout! {
         scheme: Letter = "scheme under the ZMK",
         lmk: LmkHere = "LMK identifier",
         exportability: Option<Exportability> = "exportability",
+        version: Option<BlockVersion> = "version of the TR-31 key block",
     }
 }
 
@@ -168,6 +169,7 @@ layout! {
 pub fn scheme_of(letter: Letter) -> Option<NewForm> {
     match letter.0[0] {
         b'S' => Some(NewForm::Block),
+        b'R' => Some(NewForm::Tr31),
         other => Scheme::of(other).map(NewForm::Scheme),
     }
 }
@@ -179,4 +181,6 @@ pub enum NewForm {
     Scheme(Scheme),
     /// Thales key block.
     Block,
+    /// TR-31 key block.
+    Tr31,
 }

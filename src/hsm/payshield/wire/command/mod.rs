@@ -1,7 +1,7 @@
 //! Every command we speak, as a structure, with the structure of its answer.
 //!
 //! **Never here:** what a device does with one (`simulator`). Where next: `pins` for translation, verification and
-//! change, `keys`, `mac`, `diagnose`.
+//! change, `keys`, `mac`, `scripts`, `diagnose`.
 
 use crate::hsm::payshield::wire::scan::{Fault, Field, Reader, Writer};
 
@@ -10,6 +10,7 @@ pub mod dukpt;
 pub mod keys;
 pub mod mac;
 pub mod references;
+pub mod scripts;
 pub mod translate;
 pub mod verify;
 
@@ -18,6 +19,7 @@ use self::dukpt::{DukptMac, DukptToZone, DukptVerifyIbm, DukptVerifyPvv};
 use self::keys::{CheckKey, ExportKey, GenerateKey, ImportKey, ImportZpk};
 use self::mac::{GenerateMac, VerifyMac};
 use self::references::{ChangeIbm, ChangePvv, ChosenIbm, ChosenPvv, IbmOfPin, PinOfIbm, PvvOfPin};
+use self::scripts::{Script, ScriptEmv};
 use self::translate::{
     EncryptPin, FromLmk, RandomPin, RevealPin, TerminalToLmk, TerminalToZone, ZoneToLmk, ZoneToZone,
 };
@@ -143,6 +145,10 @@ commands! {
     b"JE" ZoneToLmk(ZoneToLmk<'a>),
     /// Translate a PIN from the LMK to an interchange.
     b"JG" FromLmk(FromLmk<'a>),
+    /// Seal an issuer script.
+    b"KU" Script(Script<'a>),
+    /// Seal an issuer script with session keys of EMV 4.
+    b"KY" ScriptEmv(ScriptEmv<'a>),
     /// Make a MAC.
     b"M6" GenerateMac(GenerateMac<'a>),
     /// Verify a MAC.

@@ -7,6 +7,7 @@ use crate::hsm::payshield::wire::command::Request;
 use crate::hsm::payshield::wire::command::diagnose::{Diagnosed, Nothing};
 use crate::hsm::payshield::wire::command::keys::{Checked, KeyAndCheck};
 use crate::hsm::payshield::wire::command::references::{OffsetOf, PvvOf};
+use crate::hsm::payshield::wire::command::scripts::Sealed;
 use crate::hsm::payshield::wire::command::translate::{Block, Revealed, Translated, UnderLmk};
 use crate::hsm::payshield::wire::error::{Class, ErrorCode, meaning};
 use crate::hsm::payshield::wire::message::{
@@ -105,6 +106,7 @@ proptest! {
         answered::<Diagnosed>(*b"NC", seed);
         answered::<Checked>(*b"BU", seed);
         answered::<KeyAndCheck<'static>>(*b"A6", seed);
+        answered::<Sealed<'static>>(*b"KU", seed);
         answered::<Nothing>(*b"EC", seed);
     }
 
