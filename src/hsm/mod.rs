@@ -481,6 +481,21 @@ pub enum ImportRefused {
         /// Its type.
         key_type: KeyType,
     },
+    /// A device refused it.
+    #[error(
+        "key {name}: the device refuses it ({code}: {meaning}): compare the ZMK's check value with the sender's"
+    )]
+    Device {
+        /// Key.
+        name: Box<str>,
+        /// What the device answered.
+        code: String,
+        /// What that means.
+        meaning: &'static str,
+    },
+    /// The state file of keys under the LMK of devices.
+    #[error(transparent)]
+    State(Box<payshield::client::StateError>),
     /// The module does not answer.
     #[error("HSM unavailable")]
     Unavailable,

@@ -18,8 +18,10 @@ mod run;
 mod server;
 #[cfg(test)]
 mod tests;
+mod token;
 
 pub use self::device::{Device, Setup};
 pub use self::fault::{ErrorRule, FaultError, FaultRules};
 pub use self::lmk::Kind;
 pub use self::server::{Options, Running, StartError, start};
+pub use self::token::token;
