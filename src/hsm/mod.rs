@@ -1,8 +1,9 @@
 //! The only place with clear PINs and clear keys.
 //!
-//! [`Hsm`] speaks in PIN operations, not in bytes. Two families implement it: [`soft`] here, payShield devices later.
-//! **Never here:** card records, try counters, response codes. Where next: `soft` for the operations, `key` for the
-//! sealed key file, `crate::pin` for the arithmetic that only `soft` may call.
+//! [`Hsm`] speaks in PIN operations, not in bytes. Two families implement it, [`soft`] in this process and
+//! [`payshield::client`] over devices; [`module`] is either of them. **Never here:** card records, try counters,
+//! response codes. Where next: `soft` for the operations, `key` for the sealed key file, `crate::pin` for the
+//! arithmetic that only `soft` may call.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub mod exchange;
 pub mod key;
 pub mod keyfile;
 pub mod lmk;
+pub mod module;
 pub mod payshield;
 pub mod published;
 pub mod soft;

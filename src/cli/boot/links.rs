@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use crate::cli::Failure;
 use crate::domain::request::{LinkId, Tag};
-use crate::hsm::Hsm;
-use crate::hsm::soft::SoftHsm;
+use crate::hsm::module::KeyBook;
 use crate::iso8583::Dialect;
 use crate::iso8583::frame::Framing;
 use crate::link::session::Timers;
@@ -19,7 +18,7 @@ use crate::ops::config::{ActiveWish, Config, Link};
 use crate::tls::{Tls, TlsFiles};
 
 /// Settings of every link, in the order of the file.
-pub(crate) fn links(config: &Config, hsm: &SoftHsm) -> Result<Vec<Settings>, Failure> {
+pub(crate) fn links(config: &Config, hsm: &dyn KeyBook) -> Result<Vec<Settings>, Failure> {
     let mut dialects: HashMap<&str, Spoken> = HashMap::new();
     let mut settings = Vec::new();
     for (index, link) in config.links.iter().enumerate() {
@@ -67,16 +66,14 @@ pub(crate) fn load_dialect(name: &str) -> Result<Arc<Dialect>, String> {
 
 fn one_link(
     config: &Config,
-    hsm: &SoftHsm,
+    hsm: &dyn KeyBook,
     index: usize,
     link: &Link,
     spoken: Spoken,
 ) -> Result<Settings, Failure> {
     let at = |key: &str| format!("link[{index}].{key}");
     let key = |name: &str, place: &str| {
-        hsm.key(name).ok_or_else(|| {
-            config.error(&at(place), format!("no key {name:?} in {}", config.hsm.keys.display()))
-        })
+        hsm.key(name).ok_or_else(|| config.error(&at(place), config.hsm.no_key(name)))
     };
     let framing: Framing =
         link.framing.parse().map_err(|error| config.error(&at("framing"), error))?;

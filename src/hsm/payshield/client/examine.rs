@@ -64,6 +64,17 @@ pub enum StartError {
     Twice,
 }
 
+impl StartError {
+    /// The key it is about.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::Key { name, .. } => Some(name),
+            Self::Twice => None,
+        }
+    }
+}
+
 /// A device did not pass.
 enum NotPassed {
     Quarantine(Quarantine),

@@ -116,7 +116,7 @@ pub enum UnfitProduct {
         /// How many, those of the rules included.
         pins: usize,
     },
-    /// The PVV has two digits too many.
+    /// No command holds a PIN that is kept against a table, but those that make a PVV of it.
     #[error(
         "its rules cannot be held by a device for PINs kept under the LMK: name a PVK as hsm.policy_pvk"
     )]
@@ -134,6 +134,7 @@ pub struct Reread {
     soft: SoftReread,
     before: Arc<Table>,
     table: Arc<Table>,
+    clock: Arc<dyn Clock>,
 }
 
 impl PayShield {
@@ -170,22 +171,7 @@ impl PayShield {
     /// Its keys, those of the software module included.
     #[must_use]
     pub fn keys(&self) -> Vec<KeyInfo> {
-        let clock = &self.pool.shared.clock;
-        let table = self.keys.load();
-        let held = table.iter().map(|(id, slot)| KeyInfo {
-            id,
-            name: Arc::clone(&slot.name),
-            key_type: slot.kind.key_type(),
-            check_value: slot.newest.check_value,
-            previous: slot.previous(|| clock.wall()).map(|previous| PreviousInfo {
-                check_value: previous.held.check_value,
-                until: previous.until,
-                newer_unused: !slot.is_proven(),
-            }),
-        });
-        let mut keys: Vec<_> = held.collect();
-        keys.extend(self.soft.keys().into_iter().map(|key| KeyInfo { id: soft_id(key.id), ..key }));
-        keys
+        list(&self.keys.load(), &self.soft, &*self.pool.shared.clock)
     }
 
     /// The devices, for `/status`.
@@ -212,7 +198,8 @@ impl PayShield {
         let before = self.keys.load_full();
         let table = Table::new(plan, &state, &before, self.pool.shared.clock.wall())?;
         check_soft(soft.module(), &table)?;
-        Ok(Reread { soft, before, table: Arc::new(table) })
+        let clock = Arc::clone(&self.pool.shared.clock);
+        Ok(Reread { soft, before, table: Arc::new(table), clock })
     }
 }
 
@@ -224,6 +211,12 @@ impl Reread {
         self.table.id(name).or_else(|| self.soft.module().key(name).map(soft_id))
     }
 
+    /// As [`PayShield::keys`], as they would be.
+    #[must_use]
+    pub fn keys(&self) -> Vec<KeyInfo> {
+        list(&self.table, self.soft.module(), &*self.clock)
+    }
+
     /// As [`PayShield::check_product`], with the keys as they would be.
     ///
     /// # Errors
@@ -231,6 +224,23 @@ impl Reread {
     pub fn check_product(&self, method: &Method, rules: &PinRules) -> Result<(), UnfitProduct> {
         examine::check_product(&self.table, method, rules)
     }
+}
+
+/// Keys of both, as `status` pages show them.
+fn list(table: &Table, soft: &SoftHsm, clock: &dyn Clock) -> Vec<KeyInfo> {
+    let held = table.iter().map(|(id, slot)| KeyInfo {
+        id,
+        name: Arc::clone(&slot.name),
+        key_type: slot.kind.key_type(),
+        check_value: slot.newest.check_value,
+        previous: slot.previous(|| clock.wall()).map(|previous| PreviousInfo {
+            check_value: previous.held.check_value,
+            until: previous.until,
+            newer_unused: !slot.is_proven(),
+        }),
+    });
+    let beside = soft.keys().into_iter().map(|key| KeyInfo { id: soft_id(key.id), ..key });
+    held.chain(beside).collect()
 }
 
 /// The software module may hold what no device does, and no name of a device's key.

@@ -106,8 +106,15 @@ impl<'d> Desk<'d> {
         from: &From<'_>,
         rules: &PinRules,
     ) -> Result<Made, HsmError> {
-        // The check length of IBM 3624 is the shortest PIN.
+        // The check length of IBM 3624 is the shortest PIN; one that is on file may be from before the rules.
         let shortest = policy::lengths(rules).next().unwrap_or(CHECK_MIN);
+        let shortest = match from {
+            From::Change { offset, .. } => {
+                let on_file = u8::try_from(offset.digits().len()).unwrap_or(CHECK_MIN);
+                shortest.min(on_file.max(CHECK_MIN))
+            }
+            From::Block(_) | From::Lmk(_) => shortest,
+        };
         let mut some_without = false;
         for length in policy::lengths(rules) {
             // Configuration refuses rules that do not fit a table.

@@ -81,7 +81,7 @@ async fn answers_in_any_order_and_in_pieces_find_their_commands() {
     device
         .tell(faults(|rules| (rules.reorder, rules.reorder_ms, rules.partial) = (0.7, 30, true)))
         .unwrap();
-    assert_eq!(verify_many(&client.hsm, 400).await, (400, 0));
+    assert_eq!(verify_many(&client.hsm, 200).await, (200, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

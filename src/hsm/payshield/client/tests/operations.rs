@@ -98,6 +98,11 @@ async fn changes_are_as_the_software_module_has_them() {
                             let theirs_in = pair(hsm, &soft, (current, from), (new, to)).await;
                             let want = change(&soft, ours, &stored, ours_in, &rules).await;
                             let got = change(hsm, theirs, &stored_there, theirs_in, &rules).await;
+                            // The one thing a PVV cannot tell: a longer PIN that begins alike.
+                            let same =
+                                rules.not_the_current && want == Ok(ChangeVerdict::Right(stored));
+                            let want =
+                                if same { Ok(ChangeVerdict::RightButUnacceptable) } else { want };
                             let name = |pin: &[u8]| pin.escape_ascii().to_string();
                             assert_eq!(
                                 got,
