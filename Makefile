@@ -16,6 +16,7 @@ test:
 	@if [ -f tests/requirements.txt ]; then $(MAKE) --no-print-directory target/venv/done; fi
 	@command -v chromium >/dev/null || $(APT) chromium || { $(APT_UPDATE) && $(APT) chromium; }
 	PATH="$(CURDIR)/target/venv/bin:$$PATH" cargo test --locked
+	PATH="$(CURDIR)/target/venv/bin:$$PATH" PINION_TEST_HSM=payshield cargo test --locked --test functional
 
 target/venv/done: $(wildcard tests/requirements.txt)
 	@python3 -c "import ensurepip, venv" 2>/dev/null || $(APT) python3 python3-venv

@@ -112,7 +112,7 @@ fn device_keys() -> anyhow::Result<Vec<HsmKey>> {
 fn device_key(name: &str, kind: KeyKind, clear: &[u8]) -> anyhow::Result<HsmKey> {
     // Any key without a block's header shows the code of the kind.
     let TypeCode(code) = kind.code(&Token::parse(b"0123456789ABCDEF")?);
-    let token = simulator::token(Kind::Variant, TypeCode(code), *b"P0", clear);
+    let token = simulator::token(Kind::Variant, TypeCode(code), *b"P0", false, clear);
     Ok(HsmKey {
         name: name.to_owned(),
         kind: kind.name().to_owned(),

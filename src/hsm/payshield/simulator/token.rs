@@ -6,11 +6,17 @@ use crate::hsm::payshield::simulator::key::{Lmk, OpenKey, SealedKey, Sealing};
 use crate::hsm::payshield::simulator::lmk::Kind;
 use crate::hsm::payshield::wire::key::{BLOCK_HEADER, KeyType, Scheme};
 
-/// A TDES key of 8, 16 or 24 bytes under the published LMK with id 00: with the scheme of its length under a variant
-/// LMK, else as a key block of this usage. `None` where there is no such key.
+/// A key under the published LMK with id 00: with the scheme of its length under a variant LMK, else as a key block of
+/// this usage. `None` where there is no such key, as an AES key under a variant LMK.
 #[must_use]
-pub fn token(lmk: Kind, key_type: KeyType, usage: [u8; 2], clear: &[u8]) -> Option<String> {
-    let key = OpenKey::new(Zeroizing::new(clear.to_vec()), false);
+pub fn token(
+    lmk: Kind,
+    key_type: KeyType,
+    usage: [u8; 2],
+    aes: bool,
+    clear: &[u8],
+) -> Option<String> {
+    let key = OpenKey::new(Zeroizing::new(clear.to_vec()), aes);
     let form = match (lmk, clear.len()) {
         (Kind::Variant, 8) => Sealing::Scheme(Scheme::Bare, key_type),
         (Kind::Variant, 16) => Sealing::Scheme(Scheme::U, key_type),
@@ -19,6 +25,7 @@ pub fn token(lmk: Kind, key_type: KeyType, usage: [u8; 2], clear: &[u8]) -> Opti
             let mut header: [u8; BLOCK_HEADER] = *b"00000P0TN00N0000";
             header[0] = if lmk == Kind::AesBlock { b'1' } else { b'0' };
             header[5..7].copy_from_slice(&usage);
+            header[7] = if aes { b'A' } else { b'T' };
             Sealing::Block(header)
         }
     };
@@ -46,10 +53,10 @@ mod tests {
             (b"70D", "U8699395CD2688A2C9009FCA6FB1EB852"),
             (b"009", "U8E3D3E2FD5919657F05A1AA90D32A014"),
         ] {
-            let token = token(Kind::Variant, KeyType(*code), *b"P0", &clear);
+            let token = token(Kind::Variant, KeyType(*code), *b"P0", false, &clear);
             assert_eq!(token.as_deref(), Some(text));
         }
-        let block = token(Kind::TdesBlock, KeyType::ZPK, *b"P0", &clear).unwrap();
+        let block = token(Kind::TdesBlock, KeyType::ZPK, *b"P0", false, &clear).unwrap();
         assert!(block.starts_with("S00072P0TN00N0000"), "{block}");
     }
 }

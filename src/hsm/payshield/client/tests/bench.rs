@@ -58,7 +58,8 @@ pub(super) fn clock() -> Arc<dyn Clock> {
 pub(super) fn token(lmk: Kind, kind: KeyKind, usage: [u8; 2], hex: &str) -> Token {
     let bare = Token::parse(b"0123456789ABCDEF").unwrap();
     let Code(code) = kind.code(&bare);
-    Token::parse(simulator::token(lmk, Code(code), usage, &bytes(hex)).unwrap().as_bytes()).unwrap()
+    Token::parse(simulator::token(lmk, Code(code), usage, false, &bytes(hex)).unwrap().as_bytes())
+        .unwrap()
 }
 
 pub(super) fn plan(lmk: Kind) -> KeyPlan {
