@@ -18,6 +18,7 @@ test:
 	@command -v promtool >/dev/null || $(MAKE) --no-print-directory target/promtool/usr/bin/promtool
 	@command -v chromium >/dev/null || $(APT) chromium || { $(APT_UPDATE) && $(APT) chromium; }
 	PATH="$(CURDIR)/target/venv/bin:$(CURDIR)/target/promtool/usr/bin:$$PATH" cargo test --locked
+	PATH="$(CURDIR)/target/venv/bin:$(CURDIR)/target/promtool/usr/bin:$$PATH" PINION_TEST_HSM=payshield cargo test --locked --test functional
 
 target/venv/done: $(wildcard tests/requirements.txt tests/interop/requirements.txt)
 	@python3 -c "import ensurepip, venv" 2>/dev/null || $(APT) python3 python3-venv

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! Who may import whom, left may use right, never back: `main, cli → ops, http, link, sim → switch → route, host, card,
-//! hsm → iso8583, pin → domain, limits`. `tests/tidy.rs` holds the table. ARCHITECTURE.md tells the rest.
+//! hsm → iso8583, peer, pin, tls → domain, limits`. `tests/tidy.rs` holds the table. ARCHITECTURE.md tells the rest.
 #![forbid(unsafe_code)]
 
 pub mod card;
@@ -28,6 +28,7 @@ pub mod iso8583;
 pub mod limits;
 pub mod link;
 pub mod ops;
+pub mod peer;
 pub mod pin;
 pub mod route;
 pub mod sim;

@@ -129,6 +129,28 @@ pub const SIM_REVERSALS_MAX: usize = 1 << 16;
 pub const SIM_ATTEMPTS_MAX: usize = 1 << 18;
 /// Zone keys the simulated Postilion accepts at a time. Past it the oldest goes.
 pub const SIM_ZONE_KEYS_MAX: usize = 4;
+/// Devices one payShield family may have. Configuration refuses more.
+pub const HSM_DEVICES_MAX: usize = 16;
+/// Connections to one device that may be configured: older ones take no more.
+pub const HSM_CONNECTIONS_MAX: usize = 64;
+/// Commands under way on one connection that may be configured. Further ones wait for a place.
+pub const HSM_WINDOW_MAX: usize = 1024;
+/// Commands one device may have under way or waiting. Further ones go to another device, or are refused: 86.
+pub const HSM_IN_FLIGHT_MAX: usize = 16_384;
+/// Longest time a command to a device may take. Then another device is asked, once.
+pub const HSM_TIMEOUT_MS_MAX: u64 = 10_000;
+/// Longest time between two questions whether a device is well.
+pub const HSM_HEALTH_SECONDS_MAX: u64 = 300;
+/// Bytes of commands a connection to a device gathers before it writes them.
+pub const HSM_BATCH_BYTES: usize = 32 * 1024;
+/// Bytes of commands a device may leave untaken. Further ones go to another device, or are refused: 86.
+pub const HSM_UNWRITTEN_MAX: usize = 256 * 1024;
+/// Decimalization tables that may be given as devices take them. Configuration refuses more.
+pub const HSM_TABLES_MAX: usize = 64;
+/// Keys whose check values one device is asked for at a time.
+pub const HSM_CHECKS_AT_ONCE: usize = 16;
+/// Bytes of a message whose MAC a device is asked for: two bytes of a frame say how long it is.
+pub const HSM_MESSAGE_BYTES_MAX: usize = 32 * 1024;
 /// Answers of the simulated payShield that may wait on one connection. Then it reads no more until some have left.
 pub const SIM_ANSWERS_MAX: usize = 1024;
 /// Bytes of answers the simulated payShield keeps for a peer that does not read. Then it reads no more until some left.

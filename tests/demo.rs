@@ -12,7 +12,7 @@ fn free_base(from: u16) -> u16 {
     (0..9)
         .map(|n| from + n * 1_009)
         .find(|base| {
-            [1500, 8080, 8583, 8584, 8585, 8586, 8591, 8592, 9090]
+            [1500, 1510, 8080, 8583, 8584, 8585, 8586, 8591, 8592, 9090]
                 .iter()
                 .all(|port| TcpListener::bind(("127.0.0.1", base + port)).is_ok())
         })
@@ -37,7 +37,17 @@ fn pans() -> Vec<String> {
 
 #[test]
 fn the_tour_gets_every_answer_and_shows_no_secret() {
-    let output = demo(21_000, &["--exit"]);
+    tour(&demo(21_000, &["--exit"]));
+}
+
+/// Two simulated devices do the PIN work of the same tour.
+#[test]
+fn the_tour_goes_by_payshield_devices_as_well() {
+    tour(&demo(35_000, &["--exit", "--hsm", "payshield"]));
+}
+
+#[track_caller]
+fn tour(output: &Output) {
     let stdout = String::from_utf8_lossy(&output.stdout);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{stdout}\n{stderr}");

@@ -2,6 +2,7 @@
 //!
 //! Every name is resolved here, so that the path sees numbers only. **Never here:** sockets, tasks.
 
+mod devices;
 mod hosts;
 mod http;
 mod links;
@@ -18,12 +19,11 @@ use crate::domain::forward::HostId;
 use crate::domain::pin::{KeyId, Method};
 use crate::domain::vault::Vault;
 use crate::host::Nodes;
-use crate::hsm::Hsm;
-use crate::hsm::key::TestKeys;
-use crate::hsm::soft::{SoftHsm, ThrottleLimit};
+use crate::hsm::module::{KeyBook, Module};
 use crate::ops::config::{Config, ConfigError, PinMethod};
 use crate::switch::{Parts, Reversals, Rules, Switch, World};
 
+pub(crate) use devices::{key_plan, open_hsm};
 pub(crate) use hosts::{Plan, plan};
 pub(crate) use http::{Doors, doors, resolve};
 pub(crate) use links::{links, load_dialect};
@@ -38,7 +38,7 @@ pub(crate) enum Node {}
 impl Parts for Node {
     type Clock = SystemClock;
     type Hosts = Option<Arc<Nodes>>;
-    type Hsm = Arc<SoftHsm>;
+    type Hsm = Arc<Module>;
     type Store = EmbeddedStore;
 }
 
@@ -46,16 +46,6 @@ impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::Config(error.to_string())
     }
-}
-
-/// Opens the key file the configuration names.
-pub(crate) fn open_hsm(config: &Config, clock: SystemClock) -> Result<Arc<SoftHsm>, Failure> {
-    let test_keys = if config.hsm.allow_test_keys { TestKeys::Allowed } else { TestKeys::Refused };
-    let limit = ThrottleLimit { wrong: config.hsm.wrong_pins_per_hour, ..Default::default() };
-    SoftHsm::open(&config.hsm.keys, &config.hsm.lmk, test_keys, Arc::new(clock))
-        .and_then(|hsm| hsm.with_throttle(limit))
-        .map(Arc::new)
-        .map_err(|error| Failure::Config(error.to_string()))
 }
 
 /// Opens the store the configuration names.
@@ -72,17 +62,15 @@ pub(crate) fn open_store(
 }
 
 /// Products and routes, with their keys resolved and checked.
-pub(crate) fn rules(config: &Config, hsm: &SoftHsm) -> Result<Rules, Failure> {
+pub(crate) fn rules(config: &Config, hsm: &dyn KeyBook) -> Result<Rules, Failure> {
     let mut products = Vec::new();
     for (index, product) in config.products.iter().enumerate() {
         let at = |key: &str| format!("product[{index}].{key}");
         let method = method(&product.method, |name| {
-            hsm.key(name).ok_or_else(|| {
-                config
-                    .error(&at("pvk"), format!("no key {name:?} in {}", config.hsm.keys.display()))
-            })
+            hsm.key(name).ok_or_else(|| config.error(&at("pvk"), config.hsm.no_key(name)))
         })?;
-        hsm.check_method(&method).map_err(|error| config.error(&at("pin_method"), error))?;
+        hsm.check_product(&method, &product.rules)
+            .map_err(|error| config.error(&at("pin_method"), error))?;
         products.push(Product {
             name: product.name.as_str().into(),
             key: product.key,
@@ -130,7 +118,7 @@ pub(crate) struct Assembled {
 
 /// Puts the switch together and starts connecting to its nodes. To be called within the runtime.
 pub(crate) fn assemble(
-    hsm: Arc<SoftHsm>,
+    hsm: Arc<Module>,
     store: EmbeddedStore,
     clock: SystemClock,
     rules: Rules,

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::{Failure, boot};
-use crate::ops::config::{Config, HostNode, Postilion};
+use crate::hsm::module::KeyBook;
+use crate::ops::config::{Config, HostNode, HsmDevice, Postilion};
 
 /// Arguments of `pinion check`.
 #[derive(Debug, Args)]
@@ -23,9 +24,9 @@ impl Check {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let config = Config::load(&self.config)?;
         let hsm = boot::open_hsm(&config, boot::clock())?;
-        let rules = boot::rules(&config, &hsm)?;
-        let links = boot::links(&config, &hsm)?;
-        let doors = boot::doors(&config, &hsm)?;
+        let rules = boot::rules(&config, &*hsm)?;
+        let links = boot::links(&config, &*hsm)?;
+        let doors = boot::doors(&config, &*hsm)?;
         let doors = doors.as_ref().map(|doors| &doors.settings);
         let listens: Vec<_> = links
             .iter()
@@ -48,6 +49,7 @@ impl Check {
                 "admin": config.admin.listen.to_string(),
                 "http": doors.map(|doors| doors.listen.to_string()),
                 "connects": connects.iter().map(Connects::json).collect::<Vec<_>>(),
+                "devices": config.hsm.devices.iter().map(device).collect::<Vec<_>>(),
                 "store": config.store.directory,
                 "keys": hsm.keys().len(),
                 "products": rules.products.iter().count(),
@@ -69,7 +71,19 @@ impl Check {
         }
         print(&format!("admin    {}", config.admin.listen));
         print(&format!("store    {}", config.store.directory.display()));
-        print(&format!("keys     {} in {}", hsm.keys().len(), config.hsm.keys.display()));
+        let given = match config.hsm.keys_of_devices.len() {
+            0 => String::new(),
+            count => format!(" and {count} of the devices"),
+        };
+        let own = hsm.soft().keys().len();
+        print(&format!("keys     {own} in {}{given}", config.hsm.keys.display()));
+        for HsmDevice { name, address, connections, tls, .. } in &config.hsm.devices {
+            let tls = if tls.is_some() { ", TLS" } else { "" };
+            let address = address.to_string();
+            print(&format!(
+                "device   {address:<22} {name} (payshield, {connections} connections{tls})"
+            ));
+        }
         print(&format!("products {}", rules.products.iter().count()));
         if !config.routing.rules.is_empty() {
             let policy = config.routing.policy.label();
@@ -88,6 +102,15 @@ impl Check {
         }
         Ok(())
     }
+}
+
+fn device(device: &HsmDevice) -> serde_json::Value {
+    serde_json::json!({
+        "name": device.name,
+        "address": device.address.to_string(),
+        "connections": device.connections,
+        "tls": device.tls.is_some(),
+    })
 }
 
 /// A node it would connect to, with how.

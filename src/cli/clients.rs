@@ -159,7 +159,7 @@ impl ClientsArgs {
         let origin = file.display().to_string();
         let hsm = boot::open_hsm(config, boot::clock())?;
         let signed_tokens = config.http.as_ref().is_some_and(|http| http.jwt.is_some());
-        boot::resolve(&HttpClients::parse(&text, &origin)?, signed_tokens, &hsm)?;
+        boot::resolve(&HttpClients::parse(&text, &origin)?, signed_tokens, &*hsm)?;
         let signing = if add.signature {
             let key = format!("signature.{}", add.name);
             let signing = sign(config, &key)?;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::cli::{Failure, demo};
 use crate::domain::pan::Pan;
 use crate::domain::request::{LinkId, Tag};
-use crate::ops::config::{ActiveWish, Config};
+use crate::ops::config::{ActiveWish, Config, HsmKind};
 use crate::route::{Condition, Considered, Explanation, Question, Route, Rule, Table, Verdict};
 
 /// Ask the routing table.
@@ -75,6 +75,7 @@ impl Explain {
             None => demo::world::configuration(
                 0,
                 self.data.as_deref().unwrap_or_else(|| Path::new("")),
+                HsmKind::Soft,
             )?,
         };
         let asked = self.asked(&config)?;

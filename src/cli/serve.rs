@@ -23,12 +23,12 @@ use crate::cli::boot::{self, NodeSwitch};
 use crate::domain::clock::SystemClock;
 use crate::host;
 use crate::hsm::Hsm;
-use crate::hsm::keyfile::KeyFileError;
-use crate::hsm::soft::SoftHsm;
+use crate::hsm::module::{Module, ReloadError};
+use crate::hsm::payshield::client;
 use crate::http::Http;
 use crate::link::{self, Link, Settings};
 use crate::ops::admin::Admin;
-use crate::ops::config::Config;
+use crate::ops::config::{Config, HsmKey};
 use crate::ops::harden::harden;
 use crate::ops::health::{Latch, Readiness};
 use crate::ops::metrics::Metrics;
@@ -60,7 +60,7 @@ pub(crate) struct Node {
     /// Where it was read from; `None` for the demo, which reloads nothing.
     pub(crate) file: Option<PathBuf>,
     /// Keys.
-    pub(crate) hsm: Arc<SoftHsm>,
+    pub(crate) hsm: Arc<Module>,
     /// Cards and journal.
     pub(crate) store: EmbeddedStore,
     /// Time.
@@ -87,17 +87,18 @@ impl Serve {
         let metrics = Metrics::install().context("metrics")?;
         let clock = boot::clock();
         let hsm = boot::open_hsm(&config, clock)?;
-        let rules = boot::rules(&config, &hsm)?;
-        let links = boot::links(&config, &hsm)?;
-        let hosts = boot::plan(&config, &hsm)?;
-        let doors = boot::doors(&config, &hsm)?;
+        let rules = boot::rules(&config, &*hsm)?;
+        let links = boot::links(&config, &*hsm)?;
+        let hosts = boot::plan(&config, &*hsm)?;
+        let doors = boot::doors(&config, &*hsm)?;
         let store = boot::open_store(&config, hsm.clone(), clock)?;
         config.warnings().iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
         let file = Some(self.config.clone());
         let node = Node { config, file, hsm, store, clock, rules, links, hosts, doors, metrics };
-        let runtime = node.runtime()?;
+        let runtime = runtime(&node.config)?;
         runtime.block_on(async {
-            let running = Running::start(node)?;
+            let devices = connect(&node.config, &node.hsm).await?;
+            let running = Running::start(node, devices)?;
             running.until_told().await
         })?;
         // Connections are drained; nothing that is left needs to be waited for.
@@ -106,16 +107,27 @@ impl Serve {
     }
 }
 
-impl Node {
-    /// The runtime the configuration asks for: as many workers as cores unless it says otherwise.
-    pub(crate) fn runtime(&self) -> Result<tokio::runtime::Runtime, Failure> {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        if 0 < self.config.limits.workers {
-            builder.worker_threads(self.config.limits.workers);
-        }
-        let runtime = builder.thread_name("pinion").enable_all().build();
-        Ok(runtime.context("cannot start the runtime")?)
+/// The runtime the configuration asks for: as many workers as cores unless it says otherwise.
+pub(crate) fn runtime(config: &Config) -> Result<tokio::runtime::Runtime, Failure> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if 0 < config.limits.workers {
+        builder.worker_threads(config.limits.workers);
     }
+    let runtime = builder.thread_name("pinion").enable_all().build();
+    Ok(runtime.context("cannot start the runtime")?)
+}
+
+/// Connects to the devices of the HSM, if it has any. A key that is not what the configuration says refuses the start.
+pub(crate) async fn connect(
+    config: &Config,
+    hsm: &Module,
+) -> Result<Option<client::Running>, Failure> {
+    hsm.start().await.map_err(|error| {
+        let named = |key: &HsmKey| error.key() == Some(key.name.as_str());
+        let index = config.hsm.keys_of_devices.iter().position(named);
+        let place = index.map_or_else(|| "hsm.key".to_owned(), |index| format!("hsm.key[{index}]"));
+        config.error(&place, error).into()
+    })
 }
 
 /// A node that listens.
@@ -127,11 +139,12 @@ pub(crate) struct Running {
     /// Workers that send reversals. They end with this.
     reversing: JoinSet<()>,
     hosts: Option<host::Running>,
+    devices: Option<client::Running>,
 }
 
 struct NodeState {
     config: Config,
-    hsm: Arc<SoftHsm>,
+    hsm: Arc<Module>,
     switch: Arc<NodeSwitch>,
     links: Vec<Arc<NodeLink>>,
     http: Option<Arc<Http<boot::Node>>>,
@@ -140,7 +153,7 @@ struct NodeState {
 
 impl Running {
     /// Binds every port, then serves. To be called within the runtime.
-    pub(crate) fn start(node: Node) -> Result<Self, Failure> {
+    pub(crate) fn start(node: Node, devices: Option<client::Running>) -> Result<Self, Failure> {
         let Node { config, file, hsm, store, clock, rules, links, hosts, doors, metrics } = node;
         let boot::Assembled { switch, hosts, reversals } =
             boot::assemble(hsm.clone(), store, clock, rules, hosts)?;
@@ -186,7 +199,7 @@ impl Running {
         for worker in reversals {
             reversing.spawn(reverse(worker, state.switch.clone()));
         }
-        Ok(Self { node: state, file, drain, serving, reversing, hosts })
+        Ok(Self { node: state, file, drain, serving, reversing, hosts, devices })
     }
 
     /// Waits until every node takes requests, for a few seconds at most.
@@ -211,7 +224,7 @@ impl Running {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = reload.recv() => self.reload(),
+                _ = reload.recv() => self.reload().await,
             }
         }
         self.drain().await;
@@ -235,12 +248,15 @@ impl Running {
         if let Some(hosts) = self.hosts.take() {
             hosts.stop().await;
         }
+        if let Some(devices) = self.devices.take() {
+            devices.stop().await;
+        }
         tracing::info!("stopped");
     }
 
-    fn reload(&self) {
+    async fn reload(&self) {
         let Some(file) = &self.file else { return };
-        match self.node.reload(file) {
+        match self.node.reload(file).await {
             Ok(()) => tracing::info!(file = %file.display(), "configuration reloaded"),
             Err(failure) => {
                 tracing::error!(error = %failure, "reload refused, the configuration in force stays");
@@ -251,12 +267,13 @@ impl Running {
 
 impl NodeState {
     /// Keys, products, routes, rights and bounds from the files, all or nothing.
-    fn reload(&self, file: &Path) -> Result<(), Failure> {
+    async fn reload(&self, file: &Path) -> Result<(), Failure> {
         let config = Config::load(file)?;
-        let refused = |error: KeyFileError| Failure::Config(error.to_string());
-        let keys = self.hsm.reread().map_err(refused)?;
-        let rules = boot::rules(&config, keys.module())?;
-        let settings = boot::links(&config, keys.module())?;
+        let refused = |error: ReloadError| Failure::Config(error.to_string());
+        let plan = boot::key_plan(&config, Some(&self.config))?;
+        let keys = self.hsm.reread(plan.as_ref()).map_err(refused)?;
+        let rules = boot::rules(&config, &keys)?;
+        let settings = boot::links(&config, &keys)?;
         for (index, (link, new)) in self.links.iter().zip(&settings).enumerate() {
             let old = link.settings();
             let same = old.name == new.name
@@ -274,12 +291,13 @@ impl NodeState {
                 .error("link", "links are added and removed only with a restart")
                 .into());
         }
-        let doors = boot::doors(&config, keys.module())?;
+        let doors = boot::doors(&config, &keys)?;
         let listens = doors.as_ref().map(|doors| doors.settings.listen);
         if listens != self.http.as_ref().map(|http| http.settings().listen) {
             let reason = "the doors are opened, closed and moved only with a restart";
             return Err(config.error("http.listen", reason).into());
         }
+        self.hsm.examine(&keys).await.map_err(refused)?;
         // The last thing that can be refused.
         self.hsm.adopt(&keys).map_err(refused)?;
         for (link, new) in self.links.iter().zip(settings) {

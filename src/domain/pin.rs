@@ -35,6 +35,19 @@ impl BlockFormat {
             Self::Iso4 => 16,
         }
     }
+
+    /// PCI PIN 3-3 and ISO 9564-1: whether a block of this format may become one of `to`, for one and the same account.
+    ///
+    /// A block bound to an account may not become one that is not: whoever holds it could then bind it to another
+    /// account.
+    #[must_use]
+    pub const fn may_become(self, to: Self) -> bool {
+        use BlockFormat::{Iso0, Iso1, Iso3, Iso4};
+        match (self, to) {
+            (Iso1, Iso0 | Iso1 | Iso3 | Iso4) | (Iso0 | Iso3 | Iso4, Iso0 | Iso3 | Iso4) => true,
+            (Iso0 | Iso3 | Iso4, Iso1) => false,
+        }
+    }
 }
 
 /// The key serial number (KSN) of one DUKPT transaction: which terminal, and which of its keys.

@@ -214,12 +214,12 @@ mod tests {
     use super::*;
     use crate::domain::forward::{HostId, Stan};
     use crate::host::Booking;
-    use crate::host::breaker::Pass;
     use crate::host::job::{Ended, Outgoing, Place, Waiter};
     use crate::host::settings::Settings;
     use crate::host::stan::Stans;
     use crate::host::testing::{Request, settings, world};
     use crate::host::write::Form;
+    use crate::peer::breaker::Pass;
 
     struct Bench {
         shared: Shared,

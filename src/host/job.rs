@@ -11,9 +11,9 @@ use crate::domain::clock::Now;
 use crate::domain::forward::Stan;
 use crate::domain::request::TransactionKey;
 use crate::host::HostAnswer;
-use crate::host::breaker::Pass;
 use crate::host::keys::NewKeyError;
 use crate::host::node::Node;
+use crate::peer::breaker::Pass;
 
 /// The right to send one request to one node. Dropping it gives the place to another request.
 #[derive(Debug)]

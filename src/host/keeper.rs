@@ -7,20 +7,16 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt;
-use socket2::TcpKeepalive;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
 use crate::host::connection::{self, Closed};
 use crate::host::job::Job;
 use crate::host::node::Node;
 use crate::host::pool::Shared;
-
-/// Silence after which the kernel probes a peer that may be gone without a word.
-const KEEPALIVE: Duration = Duration::from_mins(1);
+use crate::host::settings::Settings;
+use crate::peer::{back_off, connect, told_to_stop};
 
 /// Keeps connection `line` of `node` until told to stop.
 pub(super) async fn keep(
@@ -42,7 +38,9 @@ pub(super) async fn keep(
         tracing::info!(host = %node.name, why, "connection to a node ended");
         node.failed(why);
         failures = if closed.served { 0 } else { failures.saturating_add(1) };
-        let wait = back_off(&shared, failures);
+        let Settings { reconnect, reconnect_max, .. } = shared.settings;
+        let [random, ..] = shared.clock.random();
+        let wait = back_off(reconnect, reconnect_max, failures, random);
         let waited = async {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -83,15 +81,6 @@ async fn once(
     }
 }
 
-/// The name is looked up each time, since addresses move.
-async fn connect(address: &str) -> std::io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let alive = TcpKeepalive::new().with_time(KEEPALIVE);
-    socket2::SockRef::from(&stream).set_tcp_keepalive(&alive)?;
-    Ok(stream)
-}
-
 /// Waits for something, and ends every job that comes meanwhile as not sent.
 async fn refusing<T>(what: impl Future<Output = T>, jobs: &mut mpsc::Receiver<Job>) -> T {
     let mut what = pin!(what);
@@ -101,19 +90,4 @@ async fn refusing<T>(what: impl Future<Output = T>, jobs: &mut mpsc::Receiver<Jo
             Some(job) = jobs.recv() => job.refuse(),
         }
     }
-}
-
-/// Completes when the switch stops.
-async fn told_to_stop(mut stop: watch::Receiver<bool>) {
-    // An error means that the sender is gone, which is a stop as well.
-    let _ = stop.wait_for(|stopped| *stopped).await;
-}
-
-/// Doubled with each failure up to the longest, and half of it at random, so that nodes are not all called at once.
-fn back_off(shared: &Shared, failures: u32) -> Duration {
-    let first = shared.settings.reconnect;
-    let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    let wait = doubled.min(shared.settings.reconnect_max);
-    let [random, ..] = shared.clock.random();
-    wait / 2 + wait.mul_f64(f64::from(random) / 510.0)
 }

@@ -7,7 +7,6 @@
 //! messages.
 
 mod balance;
-mod breaker;
 mod connection;
 mod job;
 mod keeper;
@@ -38,7 +37,7 @@ use crate::domain::pan::Pan;
 use crate::domain::pin::{BlockFormat, KeyId, ZonePin};
 use crate::domain::request::{Trace, TransactionKey};
 
-pub use breaker::{BreakerRule, BreakerState};
+pub use crate::peer::breaker::{BreakerRule, BreakerState};
 pub use job::Place;
 pub use keys::{KeyTaker, NewKeyError, Refused};
 pub use node::NodeStatus;

@@ -12,11 +12,11 @@ use tokio::sync::mpsc;
 use crate::domain::clock::Now;
 use crate::domain::forward::HostId;
 use crate::host::balance::Turn;
-use crate::host::breaker::{Breaker, BreakerRule, BreakerState, Pass};
 use crate::host::job::Job;
 use crate::host::meters::Meters;
 use crate::host::settings::{NodeSettings, Settings};
 use crate::host::throughput::Throughput;
+use crate::peer::breaker::{Breaker, BreakerRule, BreakerState, Pass};
 
 /// One node.
 pub(super) struct Node {

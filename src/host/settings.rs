@@ -8,11 +8,11 @@ use std::time::Duration;
 use crate::domain::outcome::{HostCode, Reason};
 use crate::domain::request::Tag;
 use crate::host::Zone;
-use crate::host::breaker::BreakerRule;
 use crate::host::session::Timers;
 use crate::host::write::Form;
 use crate::iso8583::frame::Framing;
 use crate::iso8583::{Dialect, Rule};
+use crate::peer::breaker::BreakerRule;
 
 /// All nodes, and how one speaks to them.
 #[derive(Clone, Debug)]

@@ -1,8 +1,9 @@
 //! The only place with clear PINs and clear keys.
 //!
-//! [`Hsm`] speaks in PIN operations, not in bytes. Two families implement it: [`soft`] here, payShield devices later.
-//! **Never here:** card records, try counters, response codes. Where next: `soft` for the operations, `key` for the
-//! sealed key file, `crate::pin` for the arithmetic that only `soft` may call.
+//! [`Hsm`] speaks in PIN operations, not in bytes. Two families implement it, [`soft`] in this process and
+//! [`payshield::client`] over devices; [`module`] is either of them. **Never here:** card records, try counters,
+//! response codes. Where next: `soft` for the operations, `key` for the sealed key file, `crate::pin` for the
+//! arithmetic that only `soft` may call.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub mod key;
 pub mod keyfile;
 pub mod lmk;
 pub mod modes;
+pub mod module;
 pub mod payshield;
 pub mod published;
 pub mod soft;
@@ -483,6 +485,21 @@ pub enum ImportRefused {
         /// Its type.
         key_type: KeyType,
     },
+    /// A device refused it.
+    #[error(
+        "key {name}: the device refuses it ({code}: {meaning}): compare the ZMK's check value with the sender's"
+    )]
+    Device {
+        /// Key.
+        name: Box<str>,
+        /// What the device answered.
+        code: String,
+        /// What that means.
+        meaning: &'static str,
+    },
+    /// The state file of keys under the LMK of devices.
+    #[error(transparent)]
+    State(Box<payshield::client::StateError>),
     /// The module does not answer.
     #[error("HSM unavailable")]
     Unavailable,

@@ -1,4 +1,5 @@
-//! TLS of a listener: certificates from files, client certificates where an authority is named, reload without a gap.
+//! TLS of a listener: certificates from files, client certificates where an authority is named, reload without a gap;
+//! and TLS of a connection we make (`connect`).
 //!
 //! [`Tls`] is made at start and given to every connection of its listener; [`Tls::reload`] reads the files again and
 //! swaps the result in, so that connections under way keep the old certificate and new ones get the new.
@@ -20,8 +21,11 @@ use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
+mod connect;
 #[cfg(test)]
 mod tests;
+
+pub use connect::{ConnectFiles, TlsConnector};
 
 /// Where a listener's TLS comes from. All are PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +77,12 @@ pub enum TlsError {
         file: PathBuf,
         /// The rule that broke.
         reason: &'static str,
+    },
+    /// A peer has no name a certificate could have.
+    #[error("{name:?} is no host name and no address that a certificate could have")]
+    PeerName {
+        /// As given.
+        name: Box<str>,
     },
     /// A file cannot be read.
     #[error("{}: cannot be read: {reason}", file.display())]

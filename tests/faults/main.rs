@@ -16,5 +16,6 @@ mod guesses;
 mod leaks;
 mod ledger;
 mod overload;
+mod payshield;
 mod postilion_overload;
 mod support;

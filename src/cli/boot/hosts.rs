@@ -19,8 +19,8 @@ use crate::domain::request::Tag;
 use crate::host::{
     self, BreakerRule, KeyTaker, NodeSettings, Nodes, Refused, Settings, Side, Timers, Zone,
 };
-use crate::hsm::soft::SoftHsm;
-use crate::hsm::{Hsm, ImportRefused};
+use crate::hsm::ImportRefused;
+use crate::hsm::module::KeyBook;
 use crate::ops::config::{Config, NewPinSide, Postilion};
 use crate::switch::{KeyOffer, Pace};
 
@@ -42,13 +42,11 @@ pub(crate) struct Plan {
 }
 
 /// Checks `[postilion]` and resolves its names.
-pub(crate) fn plan(config: &Config, hsm: &SoftHsm) -> Result<Option<Plan>, Failure> {
+pub(crate) fn plan(config: &Config, hsm: &dyn KeyBook) -> Result<Option<Plan>, Failure> {
     let Some(postilion) = &config.postilion else { return Ok(None) };
     let at = |key: &str| format!("postilion.{key}");
     let key = |name: &str, place: &str| {
-        hsm.key(name).ok_or_else(|| {
-            config.error(&at(place), format!("no key {name:?} in {}", config.hsm.keys.display()))
-        })
+        hsm.key(name).ok_or_else(|| config.error(&at(place), config.hsm.no_key(name)))
     };
     let millis = Duration::from_millis;
     let exchange = match &postilion.key_exchange {

@@ -9,9 +9,8 @@ use crate::cli::Failure;
 use crate::domain::owner::ClientLimits;
 use crate::domain::pin::KeyId;
 use crate::domain::request::Rights;
-use crate::hsm::Hsm;
 use crate::hsm::key::KeyType;
-use crate::hsm::soft::SoftHsm;
+use crate::hsm::module::KeyBook;
 use crate::http::{
     Bucket, Client, Clients, Credential, Door, Issuer, PROTOCOLS, Presentation, Settings, Signature,
 };
@@ -33,7 +32,7 @@ impl Doors {
 }
 
 /// Reads what `[http]` names.
-pub(crate) fn doors(config: &Config, hsm: &SoftHsm) -> Result<Option<Doors>, Failure> {
+pub(crate) fn doors(config: &Config, hsm: &dyn KeyBook) -> Result<Option<Doors>, Failure> {
     let Some(http) = &config.http else { return Ok(None) };
     let issuer = issuer(config, http)?;
     let clients = HttpClients::load(&http.clients)?;
@@ -80,7 +79,7 @@ fn issuer(config: &Config, http: &Http) -> Result<Option<Issuer>, Failure> {
 pub(crate) fn resolve(
     all: &HttpClients,
     signed_tokens: bool,
-    hsm: &SoftHsm,
+    hsm: &dyn KeyBook,
 ) -> Result<Vec<Client>, ConfigError> {
     let clients = all.clients.iter().enumerate();
     clients.map(|(index, client)| one(all, index, client, signed_tokens, hsm)).collect()
@@ -91,7 +90,7 @@ fn one(
     index: usize,
     client: &HttpClient,
     signed_tokens: bool,
-    hsm: &SoftHsm,
+    hsm: &dyn KeyBook,
 ) -> Result<Client, ConfigError> {
     let refuse = |key: &str, reason: String| all.error(&format!("client[{index}].{key}"), reason);
     let key = |place: &str, name: &str, key_type: KeyType| -> Result<KeyId, ConfigError> {

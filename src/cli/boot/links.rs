@@ -10,9 +10,9 @@ use std::time::Duration;
 use crate::cli::Failure;
 use crate::domain::pin::KeyId;
 use crate::domain::request::{LinkId, Tag};
-use crate::hsm::Hsm;
 use crate::hsm::key::KeyType;
-use crate::hsm::soft::{KeyInfo, SoftHsm};
+use crate::hsm::module::KeyBook;
+use crate::hsm::soft::KeyInfo;
 use crate::iso8583::Dialect;
 use crate::iso8583::frame::Framing;
 use crate::link::session::Timers;
@@ -21,7 +21,7 @@ use crate::ops::config::{ActiveWish, Config, Link};
 use crate::tls::{Tls, TlsFiles};
 
 /// Settings of every link, in the order of the file.
-pub(crate) fn links(config: &Config, hsm: &SoftHsm) -> Result<Vec<Settings>, Failure> {
+pub(crate) fn links(config: &Config, hsm: &dyn KeyBook) -> Result<Vec<Settings>, Failure> {
     let mut dialects: HashMap<&str, Spoken> = HashMap::new();
     let mut settings = Vec::new();
     for (index, link) in config.links.iter().enumerate() {
@@ -69,7 +69,7 @@ pub(crate) fn load_dialect(name: &str) -> Result<Arc<Dialect>, String> {
 
 fn one_link(
     config: &Config,
-    hsm: &SoftHsm,
+    hsm: &dyn KeyBook,
     index: usize,
     link: &Link,
     spoken: Spoken,
@@ -135,7 +135,7 @@ fn one_link(
 /// One link's place in the configuration, where names of keys are resolved.
 struct Place<'a> {
     config: &'a Config,
-    hsm: &'a SoftHsm,
+    hsm: &'a dyn KeyBook,
     index: usize,
 }
 
@@ -147,9 +147,7 @@ impl Place<'_> {
     /// The key of that name, if it is of the type that is wanted there.
     fn key(&self, at: &str, name: &str, wanted: KeyType) -> Result<KeyId, Failure> {
         let refuse = |reason: String| self.config.error(&self.at(at), reason);
-        let id = self.hsm.key(name).ok_or_else(|| {
-            refuse(format!("no key {name:?} in {}", self.config.hsm.keys.display()))
-        })?;
+        let id = self.hsm.key(name).ok_or_else(|| refuse(self.config.hsm.no_key(name)))?;
         let found = self.hsm.keys().into_iter().find(|info| info.id == id);
         match found.filter(|info| info.key_type != wanted) {
             None => Ok(id),

@@ -7,10 +7,11 @@ pub(super) mod world;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use crate::cli::serve::{Node, Running};
+use crate::cli::serve::{Node, Running, connect, runtime};
 use crate::cli::{Failure, boot};
+use crate::ops::config::HsmKind;
 use crate::ops::harden::harden;
 use crate::ops::metrics::Metrics;
 use crate::ops::telemetry;
@@ -18,7 +19,8 @@ use crate::sim::world::World;
 
 /// Arguments of `pinion demo`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  pinion demo --exit\n  PINION_DEMO_PORT_BASE=10000 pinion demo")]
+#[command(after_help = "Examples:\n  pinion demo --exit\n  \
+    pinion demo --hsm payshield --exit\n  PINION_DEMO_PORT_BASE=10000 pinion demo")]
 pub(super) struct Demo {
     /// End after the tour: 0 only if every step got its expected answer.
     #[arg(long)]
@@ -26,6 +28,17 @@ pub(super) struct Demo {
     /// Keep the state in this directory. A later run goes on from it and skips the tour.
     #[arg(long)]
     data: Option<PathBuf>,
+    /// What does the PIN work: this process, or two simulated payShield devices on ports 1500 and 1510.
+    #[arg(long, value_enum, default_value_t)]
+    hsm: Family,
+}
+
+/// Families of the HSM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Family {
+    #[default]
+    Soft,
+    Payshield,
 }
 
 impl Demo {
@@ -40,7 +53,11 @@ impl Demo {
             Some(directory) => Data::Kept(directory.clone()),
             None => Data::fresh()?,
         };
-        let config = world::configuration(port_base, data.path())?;
+        let family = match self.hsm {
+            Family::Soft => HsmKind::Soft,
+            Family::Payshield => HsmKind::Payshield,
+        };
+        let config = world::configuration(port_base, data.path(), family)?;
         // A demo that goes on from an earlier run finds its cards changed: the tour would not get its answers.
         let fresh = !config.store.directory.exists();
         let _log = telemetry::init(&config.log).context("log")?;
@@ -51,18 +68,20 @@ impl Demo {
         let clock = boot::clock();
         let world = World::embedded().context("demo world")?;
         let hsm = world::hsm(&config, &world, clock)?;
-        let rules = boot::rules(&config, &hsm)?;
-        let links = boot::links(&config, &hsm)?;
-        let hosts = boot::plan(&config, &hsm)?;
-        let doors = boot::doors(&config, &hsm)?;
-        let store = world::store(&config, &world, &hsm, clock)?;
+        let rules = boot::rules(&config, &*hsm)?;
+        let links = boot::links(&config, &*hsm)?;
+        let hosts = boot::plan(&config, &*hsm)?;
+        let doors = boot::doors(&config, &*hsm)?;
         let tour_config = config.clone();
-        let node =
-            Node { config, file: None, hsm, store, clock, rules, links, hosts, doors, metrics };
-        let runtime = node.runtime()?;
+        let runtime = runtime(&config)?;
         runtime.block_on(async {
+            let _devices = world::devices(&config).await?;
+            let devices = connect(&config, &hsm).await?;
+            let store = world::store(&config, &world, &hsm, clock).await?;
             let _nodes = world::nodes(&tour_config, port_base, data.path()).await?;
-            let mut running = Running::start(node)?;
+            let node =
+                Node { config, file: None, hsm, store, clock, rules, links, hosts, doors, metrics };
+            let mut running = Running::start(node, devices)?;
             running.until_hosts_are_up().await;
             let toured =
                 if fresh { tour::run(&tour_config, &world, clock).await } else { Ok(true) };

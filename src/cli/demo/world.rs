@@ -17,11 +17,14 @@ use crate::domain::clock::SystemClock;
 use crate::domain::pin::Reference;
 use crate::domain::vault::Vault;
 use crate::hsm::Hsm;
-use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
+use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys, check_value};
 use crate::hsm::keyfile::KeyFile;
 use crate::hsm::lmk::{Lmk, Use};
-use crate::hsm::soft::SoftHsm;
-use crate::ops::config::Config;
+use crate::hsm::module::Module;
+use crate::hsm::payshield::client::{KeyKind, Token};
+use crate::hsm::payshield::simulator::{self, Kind};
+use crate::hsm::payshield::wire::key::KeyType as TypeCode;
+use crate::ops::config::{Address, Config, HsmDevice, HsmKey, HsmKind};
 use crate::sim::postilion;
 use crate::sim::world::{World, WorldCard};
 
@@ -31,8 +34,28 @@ pub(crate) const NODES_ADMIN: u16 = 8590;
 /// The demo's configuration file, the one in `deploy/demo/`.
 const CONFIGURATION: &str = include_str!("../../../deploy/demo/pinion.toml");
 
+/// Ports of the simulated devices, where the demo has some.
+const DEVICES: [u16; 2] = [1500, 1510];
+/// Key file of a demo with devices: it holds what no device does.
+const KEYS_BESIDE_DEVICES: &str = "keys-payshield.toml";
+/// Keys that only a demo with devices has: blocks pass through the one, new PINs are held against the rules by the other.
+/// Published like the rest of the world.
+const KEYS_FOR_DEVICES: [(&str, KeyKind, &str); 2] = [
+    ("zpk.transit", KeyKind::Zpk, "98519E45CBB9291F49EFAD4AFEFDDC79"),
+    ("pvk.policy", KeyKind::Pvk, "0B169746643829CD0489A8AB8A268016"),
+];
+
+/// The family of the HSM with which a demo was begun in this directory.
+pub(crate) fn family(data: &Path) -> HsmKind {
+    if data.join(KEYS_BESIDE_DEVICES).exists() { HsmKind::Payshield } else { HsmKind::Soft }
+}
+
 /// The demo's configuration with every port shifted and its state in `data`.
-pub(crate) fn configuration(port_base: u16, data: &Path) -> Result<Config, Failure> {
+pub(crate) fn configuration(
+    port_base: u16,
+    data: &Path,
+    family: HsmKind,
+) -> Result<Config, Failure> {
     let mut config = Config::parse(CONFIGURATION, "deploy/demo/pinion.toml")?;
     let shift = |port: u16| {
         port.checked_add(port_base).ok_or_else(|| {
@@ -53,7 +76,62 @@ pub(crate) fn configuration(port_base: u16, data: &Path) -> Result<Config, Failu
     config.store.directory = data.join("store");
     config.hsm.keys = data.join("keys.toml");
     config.hsm.lmk = data.join("lmk.key");
+    if family == HsmKind::Payshield {
+        config.hsm.kind = family;
+        config.hsm.keys = data.join(KEYS_BESIDE_DEVICES);
+        config.hsm.state = Some(data.join("keys-changed.toml"));
+        config.hsm.lmk_check_value = Some("268604".to_owned());
+        for (number, port) in (1..).zip(DEVICES) {
+            let address = Address { host: Ipv4Addr::LOCALHOST.to_string(), port: shift(port)? };
+            config.hsm.devices.push(HsmDevice::at(&format!("payshield-{number}"), address));
+        }
+        config.hsm.keys_of_devices = device_keys().context("the demo's keys of devices")?;
+        let [transit, policy] = KEYS_FOR_DEVICES.map(|(name, ..)| Some(name.to_owned()));
+        (config.hsm.transit_zpk, config.hsm.policy_pvk) = (transit, policy);
+    }
     Ok(config)
+}
+
+/// The world's keys under the published variant LMK, and those only devices need.
+fn device_keys() -> anyhow::Result<Vec<HsmKey>> {
+    let world = World::embedded().context("demo world")?;
+    let mut keys = Vec::new();
+    for (name, key) in &world.keys {
+        keys.push(device_key(
+            name,
+            key.key_type.parse().map_err(anyhow::Error::msg)?,
+            key.clear.expose_bytes(),
+        )?);
+    }
+    for (name, kind, hex) in KEYS_FOR_DEVICES {
+        keys.push(device_key(name, kind, &hex::decode(hex)?)?);
+    }
+    Ok(keys)
+}
+
+fn device_key(name: &str, kind: KeyKind, clear: &[u8]) -> anyhow::Result<HsmKey> {
+    // Any key without a block's header shows the code of the kind.
+    let TypeCode(code) = kind.code(&Token::parse(b"0123456789ABCDEF")?);
+    let token = simulator::token(Kind::Variant, TypeCode(code), *b"P0", false, clear);
+    Ok(HsmKey {
+        name: name.to_owned(),
+        kind: kind.name().to_owned(),
+        token: token.with_context(|| format!("{name}: no key of a device"))?,
+        check_value: hex::encode_upper(check_value(Algorithm::Tdes, clear)),
+    })
+}
+
+/// Starts the simulated devices where the configuration expects them.
+pub(crate) async fn devices(config: &Config) -> Result<Vec<simulator::Running>, Failure> {
+    let mut running = Vec::new();
+    for device in &config.hsm.devices {
+        let address = (Ipv4Addr::LOCALHOST, device.address.port).into();
+        let mut options = simulator::Options::new(vec![address]);
+        // The doors take clear PINs and show some.
+        options.setup.authorised = true;
+        running.push(simulator::start(options).await.context("a simulated payShield")?);
+    }
+    Ok(running)
 }
 
 /// Opens the key file; where there is none, one with the world's keys under the published LMK is written first.
@@ -63,7 +141,7 @@ pub(crate) fn hsm(
     config: &Config,
     world: &World,
     clock: SystemClock,
-) -> Result<Arc<SoftHsm>, Failure> {
+) -> Result<Arc<Module>, Failure> {
     let lmk = Lmk::demo();
     let written = write_keys(config, world, &lmk);
     written.with_context(|| format!("the demo's keys in {}", config.hsm.keys.display()))?;
@@ -91,7 +169,9 @@ fn write_keys(config: &Config, world: &World, lmk: &Lmk) -> anyhow::Result<()> {
         let algorithm = key_type.algorithms().first().copied().unwrap_or(Algorithm::Hmac);
         file.add(ClearKey::new(name, key_type, algorithm, bytes, TestKeys::Allowed)?)?;
     }
-    for (name, key) in &world.keys {
+    // With devices, the world's keys are theirs.
+    let held = world.keys.iter().filter(|_| config.hsm.kind == HsmKind::Soft);
+    for (name, key) in held {
         let key_type = key.key_type.parse::<KeyType>().map_err(|why| anyhow!("{name}: {why}"))?;
         let bytes = zeroize::Zeroizing::new(key.clear.expose_bytes().to_vec());
         file.add(ClearKey::new(name, key_type, Algorithm::Tdes, bytes, TestKeys::Allowed)?)?;
@@ -115,36 +195,42 @@ pub(crate) async fn nodes(
 }
 
 /// Opens the store; a new one gets the world's cards.
-pub(crate) fn store(
+pub(crate) async fn store(
     config: &Config,
     world: &World,
-    hsm: &Arc<SoftHsm>,
+    hsm: &Arc<Module>,
     clock: SystemClock,
 ) -> Result<EmbeddedStore, Failure> {
     let mut store = boot::open_store(config, hsm.clone(), clock)?;
     if store.status().cards == 0 {
-        fill(&mut store, config, world, hsm).context("the demo's cards")?;
+        fill(&mut store, config, world, hsm).await.context("the demo's cards")?;
     }
     Ok(store)
 }
 
-fn fill(
+async fn fill(
     store: &mut EmbeddedStore,
     config: &Config,
     world: &World,
-    hsm: &SoftHsm,
+    hsm: &Module,
 ) -> anyhow::Result<()> {
     let mut bulk = store.bulk("demo world")?;
     for card in &world.cards {
         let product = config.products.iter().find(|p| p.name == card.product);
         let product = product.ok_or_else(|| anyhow!("no product {:?}", card.product))?.key;
-        bulk.put(record(card, product, hsm)?, false)?;
+        let reference = reference(card, hsm).await?;
+        bulk.put(record(card, product, reference, hsm)?, false)?;
     }
     bulk.finish()?;
     Ok(())
 }
 
-fn record(card: &WorldCard, product: ProductKey, hsm: &SoftHsm) -> anyhow::Result<CardRecord> {
+fn record(
+    card: &WorldCard,
+    product: ProductKey,
+    reference: Reference,
+    hsm: &Module,
+) -> anyhow::Result<CardRecord> {
     Ok(CardRecord {
         pan_hash: hsm.pan_hash(&card.pan),
         sequence: card.sequence,
@@ -159,14 +245,14 @@ fn record(card: &WorldCard, product: ProductKey, hsm: &SoftHsm) -> anyhow::Resul
         pin_tries_used: card.pin_tries_used,
         changes: 0,
         changes_day: 0,
-        reference: reference(card, hsm)?,
+        reference,
         undo: None,
         identities: identities(card),
     })
 }
 
 /// The world gives a PVV or an offset; a PIN that is kept under the LMK is put there now.
-fn reference(card: &WorldCard, hsm: &SoftHsm) -> anyhow::Result<Reference> {
+async fn reference(card: &WorldCard, hsm: &Module) -> anyhow::Result<Reference> {
     if let Some(pvv) = &card.pvv {
         let digits = pvv.expose_digits().try_into().context("a PVV has four digits")?;
         return Ok(Reference::Pvv(digits));
@@ -181,10 +267,7 @@ fn reference(card: &WorldCard, hsm: &SoftHsm) -> anyhow::Result<Reference> {
     }
     let pin = zeroize::Zeroizing::new(card.pin_for_tests.expose_digits().to_vec());
     let account = card.pan.account12();
-    let sealed = hsm.encrypt_pin(pin, &account);
-    // The software HSM never waits, so its future is ready at once.
-    let sealed = futures_util::FutureExt::now_or_never(sealed).context("the HSM waits")?;
-    Ok(Reference::Lmk(sealed?))
+    Ok(Reference::Lmk(hsm.encrypt_pin(pin, &account).await?))
 }
 
 fn identities(card: &WorldCard) -> Option<Box<Identities>> {

@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use crate::cli::serve::NodeState;
 use crate::domain::clock::Clock;
 use crate::host::{NodeStatus, Nodes};
+use crate::hsm::module::KeyBook;
+use crate::hsm::payshield::client::DeviceStatus;
 use crate::http::Door;
 
 impl NodeState {
@@ -53,6 +55,8 @@ impl NodeState {
                 json!({"name": &*key.name, "type": key.key_type.name(), "kcv": kcv})
             })
             .collect();
+        let devices = self.hsm.devices();
+        let devices: Vec<_> = devices.iter().map(device).collect();
         json!({
             "node": self.config.node.name,
             "version": env!("CARGO_PKG_VERSION"),
@@ -69,6 +73,7 @@ impl NodeState {
                 "checkpoint": store.checkpoint,
                 "poisoned": store.poisoned,
             },
+            "hsm": { "kind": self.hsm.family(), "devices": devices },
             "keys": keys,
             "hosts": hosts,
             "unsettled": store.unsettled,
@@ -93,6 +98,18 @@ impl NodeState {
         metrics::gauge!("pinion_unsettled").set(count);
         metrics::gauge!("pinion_unsettled_age_seconds").set(age);
     }
+}
+
+fn device(device: &DeviceStatus) -> Value {
+    json!({
+        "name": device.name,
+        "address": device.address,
+        "state": device.state,
+        "connections": device.connections,
+        "in_flight": device.in_flight,
+        "firmware": device.firmware,
+        "last_error": device.last_error,
+    })
 }
 
 fn host(node: &NodeStatus) -> Value {

@@ -29,17 +29,6 @@ use crate::pin::ibm3624::{self, DecimalizationTable, ValidationData};
 use crate::pin::tdes::Tdes;
 use crate::pin::{policy, pvv};
 
-/// PCI PIN 3-3 and ISO 9564-1: which format may become which, for one and the same account.
-///
-/// A block bound to an account may not become one that is not: whoever holds it could then bind it to another account.
-pub(super) const fn may_become(from: BlockFormat, to: BlockFormat) -> bool {
-    use BlockFormat::{Iso0, Iso1, Iso3, Iso4};
-    match (from, to) {
-        (Iso1, Iso0 | Iso1 | Iso3 | Iso4) | (Iso0 | Iso3 | Iso4, Iso0 | Iso3 | Iso4) => true,
-        (Iso0 | Iso3 | Iso4, Iso1) => false,
-    }
-}
-
 impl From<block::NoPin> for HsmError {
     fn from(_: block::NoPin) -> Self {
         Self::NoPinInBlock
@@ -311,7 +300,7 @@ impl Hsm for SoftHsm {
         account: &Account12,
     ) -> Result<ZonePin, HsmError> {
         // A PIN under the LMK is bound to its account, as one of format 4 is.
-        if !may_become(BlockFormat::Iso4, to_format) {
+        if !BlockFormat::Iso4.may_become(to_format) {
             return Err(HsmError::TranslationForbidden);
         }
         let clear = self.open_lmk(pin, account)?;
@@ -369,7 +358,7 @@ impl Hsm for SoftHsm {
         to_format: BlockFormat,
         account: &Account12,
     ) -> Result<ZonePin, HsmError> {
-        if !may_become(pin.format(), to_format) {
+        if !pin.format().may_become(to_format) {
             return Err(HsmError::TranslationForbidden);
         }
         let keys = self.ring.load();

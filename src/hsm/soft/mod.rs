@@ -16,11 +16,12 @@ use hmac::{Hmac, KeyInit, Mac};
 use zeroize::Zeroizing;
 
 use crate::domain::clock::{Clock, WallMillis};
+use crate::domain::pan::Account12;
 use crate::domain::pin::{KeyId, Method};
 use crate::hsm::key::{CheckValue, ClearKey, KeyType, TestKeys};
 use crate::hsm::keyfile::{KeyFile, KeyFileError};
 use crate::hsm::lmk::{Lmk, Use};
-use crate::hsm::{ImportRefused, Imported};
+use crate::hsm::{HsmError, ImportRefused, Imported};
 use crate::pin::ibm3624::{DecimalizationTable, Ibm3624Error};
 
 mod commands;
@@ -57,6 +58,10 @@ pub struct SoftHsm {
     // Names what a running module cannot change: its LMK and the keys of its vault.
     foundation: [u8; 32],
 }
+
+/// Where wrong PINs of one account are counted, for devices that work beside this module.
+#[derive(Clone, Copy)]
+pub(in crate::hsm) struct Brake(throttle::Places);
 
 /// Files that were read again and are not in force yet.
 pub struct Reread {
@@ -247,26 +252,46 @@ impl SoftHsm {
         keys.iter().map(info).collect()
     }
 
+    /// Where wrong PINs of an account are counted, unless it has had too many.
+    pub(in crate::hsm) fn brake(&self, account: &Account12) -> Result<Brake, HsmError> {
+        let places = self.throttle.places(account);
+        if self.throttle.is_closed(places) { Err(HsmError::Throttled) } else { Ok(Brake(places)) }
+    }
+
+    /// Counts a wrong PIN.
+    pub(in crate::hsm) fn count_wrong(&self, brake: Brake) {
+        self.throttle.count_wrong(brake.0);
+    }
+
     /// Whether a product's method can work: call it for each product when a configuration is loaded, because a command
     /// answers [`crate::hsm::HsmError::KeyUnusable`] without saying why.
     ///
     /// # Errors
     /// [`MethodError`].
     pub fn check_method(&self, method: &Method) -> Result<(), MethodError> {
+        Self::check_parameters(method)?;
         match method {
             Method::LmkPin => Ok(()),
-            Method::VisaPvv { pvk, pvki } => {
-                if !pvki.is_ascii_digit() {
-                    return Err(MethodError::Pvki);
-                }
-                self.check_pvk(*pvk, |double| double)
-            }
+            Method::VisaPvv { pvk, .. } => self.check_pvk(*pvk, |double| double),
+            Method::Ibm3624 { pvk, .. } => self.check_pvk(*pvk, |_| true),
+        }
+    }
+
+    /// The part of [`SoftHsm::check_method`] that no key decides.
+    ///
+    /// # Errors
+    /// [`MethodError`].
+    pub fn check_parameters(method: &Method) -> Result<(), MethodError> {
+        match method {
+            Method::LmkPin => Ok(()),
+            Method::VisaPvv { pvki, .. } if pvki.is_ascii_digit() => Ok(()),
+            Method::VisaPvv { .. } => Err(MethodError::Pvki),
             Method::Ibm3624 {
-                pvk,
                 decimalization_table,
                 validation_start,
                 validation_length,
                 validation_pad,
+                ..
             } => {
                 DecimalizationTable::new(decimalization_table)?;
                 let end = u16::from(*validation_start) + u16::from(*validation_length);
@@ -277,7 +302,7 @@ impl SoftHsm {
                 if !validation_pad.is_ascii_hexdigit() {
                     return Err(Ibm3624Error::ValidationPad.into());
                 }
-                self.check_pvk(*pvk, |_| true)
+                Ok(())
             }
         }
     }

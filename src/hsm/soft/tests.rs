@@ -15,7 +15,6 @@ use crate::domain::pin::{BlockFormat, KeyId, Method, PinRules, PresentedPin, Ref
 use crate::domain::vault::{Vault, VaultError};
 use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
 use crate::hsm::lmk::Lmk;
-use crate::hsm::soft::commands::may_become;
 use crate::hsm::soft::{MethodError, SoftHsm, ThrottleLimit};
 use crate::hsm::{Change, ChangeVerdict, Hsm, HsmError, Verdict};
 use crate::pin::ibm3624::Ibm3624Error;
@@ -295,7 +294,7 @@ fn methods_are_checked_when_configured() {
 fn formats_that_may_become_others() {
     use BlockFormat::{Iso0, Iso1, Iso3, Iso4};
     const FORMATS: [BlockFormat; 4] = [Iso0, Iso1, Iso3, Iso4];
-    let table = FORMATS.map(|from| FORMATS.map(|to| u8::from(may_become(from, to))));
+    let table = FORMATS.map(|from| FORMATS.map(|to| u8::from(from.may_become(to))));
     assert_eq!(table, [[1, 0, 1, 1], [1, 1, 1, 1], [1, 0, 1, 1], [1, 0, 1, 1]]);
     let hsm = demo();
     let (current, _) = sample(&hsm);

@@ -117,8 +117,7 @@ fn check_sections(config: &Config) -> Result<(), ConfigError> {
     )?;
     let keys = "store.transaction_keys_max";
     within(source, keys, store.transaction_keys_max, 1..=limits::TRANSACTION_KEYS_MAX)?;
-    let wrong_pins = 1..=limits::WRONG_PINS_PER_HOUR_MAX;
-    within(source, "hsm.wrong_pins_per_hour", hsm.wrong_pins_per_hour, wrong_pins)?;
+    hsm.check(source)?;
     if !admin.listen.ip().is_loopback() && !admin.allow_remote {
         let reason = "not a loopback address: the admin endpoints have no authentication; \
                       put a proxy before them, or set admin.allow_remote = true";

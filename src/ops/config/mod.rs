@@ -17,6 +17,7 @@ use crate::limits;
 
 mod check;
 mod host;
+mod hsm;
 mod http;
 mod link;
 mod product;
@@ -27,6 +28,8 @@ mod tests;
 
 pub use check::Names;
 pub use host::{Address, Breaker, HostKeyExchange, HostNode, NewPinSide, Postilion, Reversals};
+pub(crate) use hsm::six;
+pub use hsm::{Hsm, HsmDevice, HsmKey, HsmKind, HsmTable, HsmTls};
 pub use http::{ClientRight, Http, HttpClient, HttpClients, Jwt};
 pub use link::{ActiveWish, Link, LinkKeyExchange, LinkMac, LinkTls};
 pub use product::{PinMethod, Product, Validation};
@@ -93,34 +96,6 @@ pub enum StoreKind {
     /// In a directory of this machine.
     #[default]
     Embedded,
-}
-
-/// `[hsm]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Hsm {
-    /// Which family.
-    #[serde(default)]
-    pub kind: HsmKind,
-    /// File with the sealed keys.
-    pub keys: PathBuf,
-    /// File with the local master key that opens them.
-    pub lmk: PathBuf,
-    /// Serve with keys whose values are published. For demonstrations only.
-    #[serde(default)]
-    pub allow_test_keys: bool,
-    /// Wrong PINs of one account in an hour before the module refuses to verify further ones.
-    #[serde(default = "default::wrong_pins_per_hour")]
-    pub wrong_pins_per_hour: u32,
-}
-
-/// Families of the HSM.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum HsmKind {
-    /// In this process.
-    #[default]
-    Soft,
 }
 
 /// `[admin]`
@@ -317,8 +292,7 @@ impl Config {
     fn resolve_paths(&mut self, base: &Path) {
         let resolve = |path: &mut PathBuf| *path = base.join(&*path);
         resolve(&mut self.store.directory);
-        resolve(&mut self.hsm.keys);
-        resolve(&mut self.hsm.lmk);
+        self.hsm.resolve_paths(base);
         if let Some(http) = &mut self.http {
             http.resolve_paths(base);
         }
@@ -352,9 +326,6 @@ mod default {
     }
     pub(super) fn transaction_keys_max() -> usize {
         20_000_000
-    }
-    pub(super) fn wrong_pins_per_hour() -> u32 {
-        4096
     }
     pub(super) fn admin_listen() -> SocketAddr {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090)

@@ -1,6 +1,7 @@
 //! Good configurations come out whole; each broken one is refused with its line, key and reason.
 
 mod host;
+mod hsm;
 mod route;
 
 use super::*;

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) mod caller;
 pub(crate) mod compare;
+#[path = "../../functional/support/hsm.rs"]
+pub(crate) mod hsm;
 pub(crate) mod leak;
 pub(crate) mod message;
 pub(crate) mod node;

@@ -20,7 +20,7 @@ use super::message::pans;
 use super::{PATIENCE, eventually};
 
 /// Keys of the demo world, in a form that the command line imports.
-static WORLD: LazyLock<Value> = LazyLock::new(|| {
+pub(crate) static WORLD: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../../world/world.json")).expect("the demo world")
 });
 
@@ -32,6 +32,8 @@ static KEYS: LazyLock<TempDir> = LazyLock::new(|| {
     let (keys, lmk) = (path("keys.toml"), path("lmk.key"));
     let base = ["keys", "--allow-test-keys", "--keys", &keys, "--lmk", &lmk];
     done(&[&base[..], &["init"]].concat());
+    // What a switch with devices has beside them.
+    fs::copy(path("keys.toml"), path("keys-beside.toml")).expect("copied");
     for (name, key) in WORLD["keys"].as_object().expect("keys") {
         // Two components: all but a mask, and the mask.
         let clear = hex::decode(key["clear"].as_str().expect("hex")).expect("hex");
@@ -83,6 +85,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) link: &'a str,
     /// The `[log]` level.
     pub(crate) level: &'a str,
+    /// Further lines of `[hsm]`. With them the key file has the vault's keys only: the world's are the devices'.
+    pub(crate) hsm: &'a str,
     /// Further tables. `{port}` is replaced by a port of its own, which is [`Node::extra`].
     pub(crate) more: &'a str,
     /// Where the store is; a directory beside the configuration unless given.
@@ -94,8 +98,15 @@ pub(crate) struct Setup<'a> {
 }
 
 impl Setup<'_> {
-    pub(crate) const DEFAULT: Self =
-        Self { link: "", level: "debug", more: "", store: "store", cards: 0, pin: PINS[0] };
+    pub(crate) const DEFAULT: Self = Self {
+        link: "",
+        level: "debug",
+        hsm: "",
+        more: "",
+        store: "store",
+        cards: 0,
+        pin: PINS[0],
+    };
 }
 
 /// Two PINs that the demo's rules allow, and one that no card has. Six digits, so that they can be searched for.
@@ -129,8 +140,9 @@ impl Node {
     /// Makes the directory and the cards. Nothing runs yet.
     pub(crate) fn new(setup: &Setup<'_>) -> Self {
         let directory = TempDir::new().expect("a directory");
-        for name in ["keys.toml", "lmk.key"] {
-            fs::copy(KEYS.path().join(name), directory.path().join(name)).expect("copied");
+        let keys = if setup.hsm.is_empty() { "keys.toml" } else { "keys-beside.toml" };
+        for (from, to) in [(keys, "keys.toml"), ("lmk.key", "lmk.key")] {
+            fs::copy(KEYS.path().join(from), directory.path().join(to)).expect("copied");
         }
         let mut node = Self {
             directory,
@@ -160,7 +172,7 @@ impl Node {
 
     fn configuration(&self, setup: &Setup<'_>) -> String {
         let Self { atm, other, extra, admin, .. } = self;
-        let Setup { link, level, more, store, .. } = setup;
+        let Setup { link, level, hsm, more, store, .. } = setup;
         let more = more.replace("{port}", &extra.to_string());
         let demo = include_str!("../../../deploy/demo/pinion.toml");
         let products = &demo[demo.find("[[product]]").expect("products")..];
@@ -168,7 +180,7 @@ impl Node {
                       rights = [\"change\", \"reverse\", \"verify\", \"unblock\"]\n";
         format!(
             "[node]\nname = \"faults\"\n[store]\ndirectory = \"{store}\"\n\
-             [hsm]\nkeys = \"keys.toml\"\nlmk = \"lmk.key\"\nallow_test_keys = true\n\
+             [hsm]\nkeys = \"keys.toml\"\nlmk = \"lmk.key\"\nallow_test_keys = true\n{hsm}\n\
              [admin]\nlisten = \"127.0.0.1:{admin}\"\n[log]\nformat = \"text\"\n\
              level = \"{level}\"\n\
              [[link]]\nname = \"atm-1\"\nlisten = \"127.0.0.1:{atm}\"\n{common}{link}\n\

@@ -3,6 +3,7 @@
 //! **Never here:** a test of its own capability, a private item of the crate. Where next: `node` starts the binary,
 //! `iso` writes and reads messages, `request` builds whole requests, `vectors` has the expected values.
 
+pub(crate) mod hsm;
 pub(crate) mod iso;
 pub(crate) mod node;
 #[path = "../../faults/support/peers.rs"]

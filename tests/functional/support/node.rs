@@ -18,6 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::hsm::{self, Device};
 use super::iso::Dialect;
 use super::vectors::{VECTORS, WORLD, key};
 use super::wire::{Connection, get, tcp};
@@ -96,7 +97,9 @@ static TEMPLATE: LazyLock<PathBuf> = LazyLock::new(|| {
     let made = fs::metadata(env!("CARGO_BIN_EXE_pinion")).expect("the binary");
     let stamp = made.modified().expect("a time").duration_since(std::time::UNIX_EPOCH);
     let stamp = stamp.expect("after 1970").as_nanos();
-    let contents = [VECTORS.to_string(), WORLD.to_string(), configuration(&[], 1, "")].concat();
+    // Ports of devices are others in each run, and nothing of the template depends on them.
+    let text = configuration(&[], 1, "").replace(&hsm_lines(), &family());
+    let contents = [VECTORS.to_string(), WORLD.to_string(), text].concat();
     let ready =
         place.join(format!("template-{stamp}-{:08x}", crc32fast::hash(contents.as_bytes())));
     if ready.exists() {
@@ -121,7 +124,9 @@ fn make_template(at: &Path) {
     let (keys, lmk) = (path("keys.toml"), path("lmk.key"));
     let files = ["keys", "--keys", &keys, "--lmk", &lmk, "--allow-test-keys"];
     done(&[&files[..], &["init"]].concat(), "");
-    for (name, described) in WORLD["keys"].as_object().expect("keys") {
+    // With devices, the world's keys are theirs.
+    let held = WORLD["keys"].as_object().expect("keys").iter();
+    for (name, described) in held.filter(|_| !with_devices()) {
         // Two components: the key with a mask, and the mask.
         let mask = [0x5A_u8; 16];
         let masked: Vec<u8> = key(name).iter().zip(mask).map(|(k, m)| k ^ m).collect();
@@ -156,6 +161,30 @@ fn make_template(at: &Path) {
     done(&["cards", "import", "--config", &config, &path("cards.json")], "");
 }
 
+/// The family of the HSM that the tests run with: `PINION_TEST_HSM=payshield` for devices.
+fn family() -> String {
+    std::env::var("PINION_TEST_HSM").unwrap_or_default()
+}
+
+/// Whether devices do the PIN work.
+pub(crate) fn with_devices() -> bool {
+    match family().as_str() {
+        "" | "soft" => false,
+        "payshield" => true,
+        other => panic!("PINION_TEST_HSM={other}: soft or payshield"),
+    }
+}
+
+/// Further lines of `[hsm]`: two simulated devices, started once a run of the tests.
+fn hsm_lines() -> String {
+    static DEVICES: LazyLock<[Device; 2]> =
+        LazyLock::new(|| [Device::start(&[]), Device::start(&[])]);
+    if !with_devices() {
+        return String::new();
+    }
+    hsm::section(&WORLD, &[DEVICES[0].port, DEVICES[1].port], "")
+}
+
 /// The products of the demo world, as its configuration has them.
 fn products() -> &'static str {
     let demo = include_str!("../../../deploy/demo/pinion.toml");
@@ -166,8 +195,9 @@ fn products() -> &'static str {
 pub(crate) fn configuration(links: &[(Link, u16)], admin: u16, more: &str) -> String {
     let mut text = format!(
         "[node]\nname = \"test\"\n\n[store]\ndirectory = \"store\"\n\n\
-         [hsm]\nkeys = \"keys.toml\"\nlmk = \"lmk.key\"\nallow_test_keys = true\n\n\
-         [admin]\nlisten = \"127.0.0.1:{admin}\"\n\n[log]\nlevel = \"trace\"\n\n{more}\n"
+         [hsm]\nkeys = \"keys.toml\"\nlmk = \"lmk.key\"\nallow_test_keys = true\n{}\n\
+         [admin]\nlisten = \"127.0.0.1:{admin}\"\n\n[log]\nlevel = \"trace\"\n\n{more}\n",
+        hsm_lines()
     );
     for (Link { name, dialect, zpk, lines }, port) in links {
         let dialect = dialect.name;

@@ -21,9 +21,11 @@ mod run;
 mod server;
 #[cfg(test)]
 mod tests;
+mod token;
 mod wrapped;
 
 pub use self::device::{Device, Setup};
 pub use self::fault::{ErrorRule, FaultError, FaultRules};
 pub use self::lmk::Kind;
 pub use self::server::{Options, Running, StartError, start};
+pub use self::token::token;

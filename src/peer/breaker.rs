@@ -1,4 +1,5 @@
-//! [`Breaker`]: whether a node gets requests, by how it answered the last ones. Lock-free, and time is an argument.
+//! [`Breaker`]: whether a node (a host or a device) gets requests, by how it answered the last ones. Lock-free, and
+//! time is an argument.
 //!
 //! Closed, it lets everything through; after some unanswered requests in a row it opens, and after a while lets a
 //! single one through to see. Beside it a sliding window counts asked and unanswered requests: a node that is clearly
@@ -58,7 +59,7 @@ impl BreakerState {
 
 /// How a request got through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pass {
+pub enum Pass {
     /// As any other.
     Usual,
     /// As the single one that shows whether an open breaker may close.
@@ -67,7 +68,7 @@ pub(super) enum Pass {
 
 /// The breaker of one node.
 #[derive(Debug)]
-pub(super) struct Breaker {
+pub struct Breaker {
     rule: BreakerRule,
     failures: AtomicU32,
     // Milliseconds of `Now`, plus one; 0 is never.
@@ -85,7 +86,9 @@ fn stamp(now: Now) -> u64 {
 }
 
 impl Breaker {
-    pub(super) fn new(rule: BreakerRule) -> Self {
+    /// A closed one.
+    #[must_use]
+    pub fn new(rule: BreakerRule) -> Self {
         Self {
             rule,
             failures: AtomicU32::new(0),
@@ -99,7 +102,8 @@ impl Breaker {
     }
 
     /// What it is at.
-    pub(super) fn state(&self, now: Now) -> BreakerState {
+    #[must_use]
+    pub fn state(&self, now: Now) -> BreakerState {
         let open_until = self.open_until.load(Ordering::Acquire);
         match stamp(now) {
             at if at < open_until => BreakerState::Open,
@@ -110,7 +114,8 @@ impl Breaker {
     }
 
     /// Whether a request would get through, an ejection aside.
-    pub(super) fn allows(&self, now: Now) -> bool {
+    #[must_use]
+    pub fn allows(&self, now: Now) -> bool {
         match self.state(now) {
             BreakerState::Closed | BreakerState::Ejected => true,
             BreakerState::Open => false,
@@ -119,7 +124,8 @@ impl Breaker {
     }
 
     /// Lets one request through; `None` when it must not.
-    pub(super) fn admit(&self, now: Now) -> Option<Pass> {
+    #[must_use]
+    pub fn admit(&self, now: Now) -> Option<Pass> {
         match self.state(now) {
             BreakerState::Closed | BreakerState::Ejected => Some(Pass::Usual),
             BreakerState::Open => None,
@@ -136,12 +142,12 @@ impl Breaker {
     }
 
     /// A probe was not sent after all: the next request may be one.
-    pub(super) fn give_back(&self) {
+    pub fn give_back(&self) {
         self.probe_until.store(0, Ordering::Release);
     }
 
     /// A request was answered.
-    pub(super) fn answered(&self, now: Now) {
+    pub fn answered(&self, now: Now) {
         self.count(now, 0);
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
@@ -153,7 +159,7 @@ impl Breaker {
     }
 
     /// A request got no answer. `true` when this has opened the breaker.
-    pub(super) fn unanswered(&self, now: Now) -> bool {
+    pub fn unanswered(&self, now: Now) -> bool {
         self.count(now, 1);
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let state = self.state(now);
@@ -182,7 +188,8 @@ impl Breaker {
     }
 
     /// Share of unanswered requests in the window; `None` while too few were asked.
-    pub(super) fn share(&self, now: Now) -> Option<f64> {
+    #[must_use]
+    pub fn share(&self, now: Now) -> Option<f64> {
         let first = now.as_secs().saturating_sub(BUCKETS as u64 - 1);
         let (mut asked, mut lost) = (0_u32, 0_u32);
         for bucket in &self.window {
@@ -196,13 +203,14 @@ impl Breaker {
     }
 
     /// Whether its share of unanswered requests calls for an ejection when the best of the others has `best`.
-    pub(super) fn is_outlier(&self, now: Now, best: f64) -> bool {
+    #[must_use]
+    pub fn is_outlier(&self, now: Now, best: f64) -> bool {
         let share = self.share(now);
         share.is_some_and(|share| self.rule.eject_share <= share && best * 2.0 < share)
     }
 
     /// Keeps the node out for a while, longer each time.
-    pub(super) fn eject(&self, now: Now) -> Duration {
+    pub fn eject(&self, now: Now) -> Duration {
         let before = self.ejected_until.load(Ordering::Acquire);
         // After a long good time it starts from the shortest again.
         let quiet = before + stamp(EJECTED_MAX) < stamp(now);
@@ -218,17 +226,19 @@ impl Breaker {
     }
 
     /// Whether the node is kept out as worse than another.
-    pub(super) fn is_ejected(&self, now: Now) -> bool {
+    #[must_use]
+    pub fn is_ejected(&self, now: Now) -> bool {
         stamp(now) < self.ejected_until.load(Ordering::Acquire)
     }
 
     /// An operator takes the node out, or puts it back.
-    pub(super) fn drain(&self, drained: bool) {
+    pub fn drain(&self, drained: bool) {
         self.drained.store(drained, Ordering::Release);
     }
 
     /// Whether an operator has taken the node out.
-    pub(super) fn is_drained(&self) -> bool {
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
         self.drained.load(Ordering::Acquire)
     }
 }

@@ -1,0 +1,5 @@
+//! The client against the simulated device: `bench` has both, beside a software module with the same keys.
+
+mod bench;
+mod devices;
+mod operations;

@@ -1,0 +1,198 @@
+//! Devices that are killed, frozen and restarted while PINs change: nobody is told anything wrong, and the switch goes
+//! on by itself.
+//!
+//! Five seconds for each trouble; twenty with `PINION_TEST_LONG=1`. **Never here:** the client's own states, which its
+//! unit tests have.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::support::hsm::{Device, section};
+use crate::support::message::{Client, change, verify};
+use crate::support::node::{Node, PINS, Setup, WORLD, WRONG};
+use crate::support::{eventually, let_pass};
+
+const CARDS: usize = 24;
+const CALLERS: usize = 4;
+
+/// Quick to find a device again, so that the test is.
+const QUICK: &str = "timeout_ms = 300\nhealth_seconds = 1\nreconnect_ms = 20\nreconnect_max_ms = 200\n\
+                     breaker = { failures = 5, open_ms = 300 }\n";
+
+fn span() -> Duration {
+    let long = std::env::var_os("PINION_TEST_LONG").is_some();
+    Duration::from_secs(if long { 20 } else { 5 })
+}
+
+fn node_with(ports: &[u16]) -> Node {
+    let hsm = section(&WORLD, ports, QUICK);
+    Node::new(&Setup { level: "info", hsm: &hsm, cards: CARDS as u64, ..Setup::DEFAULT })
+}
+
+/// What one caller was told, and the PIN each of its cards has by that.
+#[derive(Default)]
+struct Book {
+    told: BTreeMap<String, usize>,
+    pins: BTreeMap<String, usize>,
+}
+
+/// Changes PINs to and fro, guesses wrong now and then, and believes what it is told.
+fn call(node: &Node, which: usize, stop: &AtomicBool) -> Book {
+    let pans: Vec<_> = node.pans.iter().skip(which).step_by(CALLERS).collect();
+    let mut book = Book::default();
+    let mut client = Client::connect(node.atm);
+    for turn in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let pan = pans[turn % pans.len()];
+        let has = *book.pins.entry(pan.clone()).or_insert(0);
+        let guess = turn % 7 == 3;
+        let current = if guess { WRONG } else { PINS[has] };
+        let code = client.code(&change(pan, current, PINS[1 - has], node.number()));
+        match code.as_str() {
+            "00" => {
+                assert!(!guess, "a wrong PIN was taken for the right one");
+                book.pins.insert(pan.clone(), 1 - has);
+            }
+            "55" => assert!(guess, "the right PIN was taken for a wrong one"),
+            // No device; nothing has changed, and no try is used.
+            "86" | "91" => {}
+            other => panic!("{other} to a change"),
+        }
+        *book.told.entry(code).or_default() += 1;
+    }
+    book
+}
+
+/// Calls while `trouble` happens, then holds every card against the books.
+#[track_caller]
+fn during(node: &Node, trouble: impl FnOnce()) -> BTreeMap<String, usize> {
+    let stop = AtomicBool::new(false);
+    let books: Vec<Book> = std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|which| {
+                scope.spawn({
+                    let stop = &stop;
+                    move || call(node, which, stop)
+                })
+            })
+            .collect();
+        trouble();
+        stop.store(true, Ordering::Relaxed);
+        callers.into_iter().map(|caller| caller.join().expect("a caller that ends well")).collect()
+    });
+    eventually("a device is usable", || node.page("/ready").filter(|(status, _)| *status == 200));
+    let mut told: BTreeMap<String, usize> = BTreeMap::new();
+    let mut client = Client::connect(node.atm);
+    for book in &books {
+        for (pan, has) in &book.pins {
+            let code = client.code(&verify(pan, PINS[*has], node.number()));
+            assert_eq!(code, "00", "a card has another PIN than its holder was told");
+            let back = client.code(&change(pan, PINS[*has], PINS[0], node.number()));
+            assert!(["00", "89"].contains(&back.as_str()), "{back}");
+        }
+        for (code, count) in &book.told {
+            *told.entry(code.clone()).or_default() += count;
+        }
+    }
+    told
+}
+
+fn state(node: &Node, device: usize) -> String {
+    let status = node.json("/status");
+    status["hsm"]["devices"][device]["state"].as_str().expect("a state").to_owned()
+}
+
+#[test]
+fn a_device_that_is_killed_frozen_and_restarted_costs_no_answer() {
+    let (first, second) = (Device::start(&[]), Device::start(&[]));
+    let ports = [first.port, second.port];
+    let mut node = node_with(&ports);
+    node.start();
+    eventually("both are up", || (node.metric("pinion_hsm_up", &[]) == 2).then_some(()));
+    let refused = |told: &BTreeMap<String, usize>| {
+        told.iter()
+            .filter(|(code, _)| ["86", "91"].contains(&code.as_str()))
+            .map(|(_, n)| n)
+            .sum::<usize>()
+    };
+
+    let told = during(&node, || {
+        let_pass(span() / 5);
+        first.freeze();
+        let_pass(span() / 2);
+        first.thaw();
+        eventually("it is up again", || (state(&node, 0) == "up").then_some(()));
+        let_pass(span() / 5);
+    });
+    eprintln!("frozen: {told:?}");
+    assert_eq!(refused(&told), 0, "the other device was there all the time: {told:?}");
+    assert!(100 < told["00"], "{told:?}");
+
+    let told = during(&node, || {
+        let_pass(span() / 5);
+        first.kill();
+        eventually("it is down", || (state(&node, 0) == "down").then_some(()));
+        let_pass(span() / 2);
+    });
+    eprintln!("killed: {told:?}");
+    assert_eq!(refused(&told), 0, "the other device was there all the time: {told:?}");
+
+    let first = Device::start_at(ports[0], &[]);
+    eventually("it is up again", || (state(&node, 0) == "up").then_some(()));
+
+    // Both are gone: 86 at once, and not ready; then one comes, and the switch goes on.
+    let mut back = None;
+    let told = during(&node, || {
+        first.kill();
+        second.kill();
+        eventually("not ready", || node.page("/ready").filter(|(status, _)| *status == 503));
+        let begun = crate::support::now();
+        let mut client = Client::connect(node.atm);
+        let code = client.code(&verify(&node.pans[0], PINS[0], node.number()));
+        assert_eq!(code, "86");
+        assert!(begun.elapsed() < Duration::from_millis(250), "{:?}", begun.elapsed());
+        let_pass(span() / 5);
+        back = Some(Device::start_at(ports[1], &[]));
+        eventually("it is up again", || (state(&node, 1) == "up").then_some(()));
+        let_pass(span() / 5);
+    });
+    eprintln!("both gone: {told:?}");
+    assert!(0 < refused(&told) && 0 < told["00"], "{told:?}");
+    node.stop();
+    node.audit();
+    drop(back);
+}
+
+#[test]
+fn a_device_with_another_lmk_does_nothing_and_is_told() {
+    let (right, other) = (Device::start(&[]), Device::start(&["--lmk", "tdes-block"]));
+    let mut node = node_with(&[right.port, other.port]);
+    node.start();
+    assert_eq!((state(&node, 0).as_str(), state(&node, 1).as_str()), ("up", "quarantined"));
+    assert_eq!(node.metric("pinion_hsm_quarantined", &["hsm-2"]), 1);
+    assert!(node.output().contains("165126"), "the log has the check value of the other LMK");
+    let told = during(&node, || let_pass(span() / 5));
+    assert_eq!(told.keys().collect::<Vec<_>>(), ["00", "55"], "{told:?}");
+    node.stop();
+}
+
+/// The configuration's check value is not the device's: exit 78, and the key is named.
+#[test]
+fn a_key_that_is_another_refuses_the_start() {
+    let device = Device::start(&[]);
+    let node = node_with(&[device.port]);
+    let text = std::fs::read_to_string(node.config()).expect("the configuration");
+    let at = text.find("name = \"zpk.atm\"\ntype").expect("the key");
+    let (before, after) = text.split_at(at);
+    let wrong = after.replacen("check_value = \"", "check_value = \"000000\" # ", 1);
+    std::fs::write(node.config(), format!("{before}{wrong}")).expect("written");
+    let (status, _, stderr) = node.attempt(&["serve"]);
+    assert_eq!(status, Some(78), "{stderr}");
+    assert!(
+        stderr.contains("hsm.key[") && stderr.contains("zpk.atm") && stderr.contains("000000"),
+        "{stderr}"
+    );
+}
