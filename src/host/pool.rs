@@ -61,7 +61,7 @@ impl Running {
 pub struct NoSuchNode;
 
 impl Nodes {
-    /// Starts connecting to every node. Call it inside the runtime. Trace numbers go on after `last`.
+    /// Starts connecting to every node. Call it inside the runtime. Trace numbers go on after `last`, if it is theirs.
     ///
     /// # Errors
     /// What in the settings cannot be written in their dialect.
@@ -72,7 +72,7 @@ impl Nodes {
         last: Option<Stan>,
     ) -> Result<(Arc<Self>, Running), SettingsError> {
         let form = Form::new(&settings)?;
-        let stans = Stans::after(last);
+        let stans = Stans::after(&settings.stans, last);
         let shared = Arc::new(Shared { settings, clock, taker, stans });
         let settings = &shared.settings;
         let (stop, stopped) = watch::channel(false);

@@ -99,6 +99,7 @@ pub(crate) fn plan(config: &Config, hsm: &SoftHsm) -> Result<Option<Plan>, Failu
             .as_ref()
             .and_then(|exchange| exchange.every_hours)
             .map(|hours| Duration::from_hours(hours.into())),
+        stans: Stan(postilion.stan.first)..=Stan(postilion.stan.last),
         nodes: postilion.nodes.iter().map(node).collect(),
     };
     settings.check().map_err(|error| config.error("postilion", error))?;

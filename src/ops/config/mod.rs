@@ -26,7 +26,7 @@ mod source;
 mod tests;
 
 pub use check::Names;
-pub use host::{Address, Breaker, HostKeyExchange, HostNode, NewPinSide, Postilion, Reversals};
+pub use host::{Address, Breaker, HostKeyExchange, HostNode, NewPinSide, Postilion, Reversals, StanRange};
 pub use http::{ClientRight, Http, HttpClient, HttpClients, Jwt};
 pub use link::{ActiveWish, Link, LinkKeyExchange, LinkMac, LinkTls};
 pub use product::{PinMethod, Product, Validation};
