@@ -172,6 +172,10 @@ pub const SETTLE_REASON_BYTES_MAX: usize = 200;
 pub const NOTE_BYTES_MAX: usize = 200;
 /// PINs drawn before a product's rules are taken for ones that no PIN meets: the request is declined.
 pub const PIN_DRAWS_MAX: usize = 64;
+/// Switches that may share one database. Configuration refuses a higher number.
+pub const STORE_NODES_MAX: u16 = 255;
+/// Connections one switch may have to its database. Configuration refuses more.
+pub const STORE_CONNECTIONS_MAX: usize = 64;
 /// Bytes of one journal record.
 pub const RECORD_BYTES_MAX: usize = 1280;
 

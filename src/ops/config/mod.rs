@@ -22,16 +22,20 @@ mod link;
 mod product;
 mod route;
 mod source;
+mod store;
 #[cfg(test)]
 mod tests;
 
 pub use check::Names;
-pub use host::{Address, Breaker, HostKeyExchange, HostNode, NewPinSide, Postilion, Reversals, StanRange};
+pub use host::{
+    Address, Breaker, HostKeyExchange, HostNode, NewPinSide, Postilion, Reversals, StanRange,
+};
 pub use http::{ClientRight, Http, HttpClient, HttpClients, Jwt};
 pub use link::{ActiveWish, Link, LinkKeyExchange, LinkMac, LinkTls};
 pub use product::{PinMethod, Product, Validation};
 pub use route::Routing;
 pub use source::{ConfigError, Source};
+pub use store::{DatabaseUrl, Postgres, PostgresTls, Store, StoreKind};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,32 +71,6 @@ pub struct Config {
 pub struct Node {
     /// Name in logs and `/status`.
     pub name: String,
-}
-
-/// `[store]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Store {
-    /// Which family.
-    #[serde(default)]
-    pub kind: StoreKind,
-    /// Its directory.
-    pub directory: PathBuf,
-    /// Hours a transaction key and its answer are remembered.
-    #[serde(default = "default::retention_hours")]
-    pub retention_hours: u32,
-    /// Transaction keys held in memory for those hours.
-    #[serde(default = "default::transaction_keys_max")]
-    pub transaction_keys_max: usize,
-}
-
-/// Families of the store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StoreKind {
-    /// In a directory of this machine.
-    #[default]
-    Embedded,
 }
 
 /// `[hsm]`
@@ -316,7 +294,10 @@ impl Config {
 
     fn resolve_paths(&mut self, base: &Path) {
         let resolve = |path: &mut PathBuf| *path = base.join(&*path);
-        resolve(&mut self.store.directory);
+        match &mut self.store.postgres {
+            Some(postgres) => postgres.resolve_paths(base),
+            None => resolve(&mut self.store.directory),
+        }
         resolve(&mut self.hsm.keys);
         resolve(&mut self.hsm.lmk);
         if let Some(http) = &mut self.http {
@@ -347,12 +328,6 @@ impl Config {
 mod default {
     use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-    pub(super) fn retention_hours() -> u32 {
-        24
-    }
-    pub(super) fn transaction_keys_max() -> usize {
-        20_000_000
-    }
     pub(super) fn wrong_pins_per_hour() -> u32 {
         4096
     }

@@ -7,7 +7,11 @@ pub(crate) mod iso;
 pub(crate) mod node;
 #[path = "../../faults/support/peers.rs"]
 pub(crate) mod peers;
+#[path = "../../support/postgres.rs"]
+#[expect(dead_code, reason = "the fault tests use the rest of it")]
+pub(crate) mod postgres;
 pub(crate) mod request;
+pub(crate) mod store;
 pub(crate) mod vectors;
 pub(crate) mod wire;
 

@@ -119,7 +119,10 @@ fn values_out_of_bounds() {
     refused("reconnect_max_ms = 600001", "41: postilion.reconnect_max_ms: 600001 is outside");
     refused("stan = { first = 1 }", "41: postilion.stan.last: missing");
     refused("stan = { first = 0, last = 5 }", "41: postilion.stan.first: 0 is outside 1 to 999999");
-    refused("stan = { first = 1, last = 1000000 }", "41: postilion.stan.last: 1000000 is outside 1");
+    refused(
+        "stan = { first = 1, last = 1000000 }",
+        "41: postilion.stan.last: 1000000 is outside 1",
+    );
     refused(
         "stan = { first = 500000, last = 499999 }",
         "41: postilion.stan.last: 499999 is less than stan.first (500000): the range is empty",
