@@ -91,11 +91,11 @@ impl Serve {
         let links = boot::links(&config, &hsm)?;
         let hosts = boot::plan(&config, &hsm)?;
         let doors = boot::doors(&config, &hsm)?;
-        let store = boot::open_store(&config, hsm.clone(), clock)?;
+        let runtime = runtime(&config)?;
+        let store = runtime.block_on(boot::open_store(&config, hsm.clone(), clock))?;
         config.warnings().iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
         let file = Some(self.config.clone());
         let node = Node { config, file, hsm, store, clock, rules, links, hosts, doors, metrics };
-        let runtime = node.runtime()?;
         runtime.block_on(async {
             let running = Running::start(node)?;
             running.until_told().await
@@ -106,16 +106,14 @@ impl Serve {
     }
 }
 
-impl Node {
-    /// The runtime the configuration asks for: as many workers as cores unless it says otherwise.
-    pub(crate) fn runtime(&self) -> Result<tokio::runtime::Runtime, Failure> {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        if 0 < self.config.limits.workers {
-            builder.worker_threads(self.config.limits.workers);
-        }
-        let runtime = builder.thread_name("pinion").enable_all().build();
-        Ok(runtime.context("cannot start the runtime")?)
+/// The runtime the configuration asks for: as many workers as cores unless it says otherwise.
+pub(crate) fn runtime(config: &Config) -> Result<tokio::runtime::Runtime, Failure> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if 0 < config.limits.workers {
+        builder.worker_threads(config.limits.workers);
     }
+    let runtime = builder.thread_name("pinion").enable_all().build();
+    Ok(runtime.context("cannot start the runtime")?)
 }
 
 /// A node that listens.

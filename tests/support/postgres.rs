@@ -25,7 +25,7 @@ const KEEPER: &str =
 /// A running cluster.
 pub(crate) struct Cluster {
     directory: PathBuf,
-    port: u16,
+    pub(crate) port: u16,
     keeper: Child,
 }
 
@@ -37,25 +37,26 @@ impl Cluster {
         let data = directory.join("data").display().to_string();
         let flags = ["-A", "trust", "-U", ROLE, "-E", "UTF8", "--locale=C", "--no-sync", "-D"];
         run(tool("initdb").args(flags).arg(data).current_dir(&directory));
-        Self::serve(directory, settings)
+        Self::serve(directory, None, settings)
     }
 
-    /// A standby of this cluster that streams from it, under an application name for `synchronous_standby_names`.
+    /// A standby that streams from this cluster, under an application name for `synchronous_standby_names`, on a port
+    /// that another one left or any.
     #[track_caller]
-    pub(crate) fn standby(&self, name: &str, settings: &[&str]) -> Self {
+    pub(crate) fn standby(&self, name: &str, port: Option<u16>, settings: &[&str]) -> Self {
         let directory = directory();
         let from = format!("{} application_name={name}", self.conninfo("postgres"));
         let mut copy = tool("pg_basebackup");
         copy.args(["-R", "-X", "stream", "-c", "fast", "--no-sync", "-d", &from, "-D"]);
         run(copy.arg(directory.join("data")).current_dir(&directory));
-        Self::serve(directory, settings)
+        Self::serve(directory, port, settings)
     }
 
     #[track_caller]
-    fn serve(directory: PathBuf, settings: &[&str]) -> Self {
+    fn serve(directory: PathBuf, port: Option<u16>, settings: &[&str]) -> Self {
         // Between choosing a port and taking it somebody else may be faster.
         for _ in 0..5 {
-            let port = free_port();
+            let port = port.unwrap_or_else(free_port);
             let _ = fs::remove_file(directory.join("log"));
             let mut keeper = keep(&directory, port, settings);
             let ready = || {
@@ -138,30 +139,6 @@ impl Cluster {
     #[track_caller]
     pub(crate) fn kill(&self) {
         kill_process(self.pid(), Signal::KILL).expect("killed");
-    }
-
-    /// Tells the first process something: SIGSTOP, SIGCONT, SIGINT.
-    #[track_caller]
-    pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(self.pid(), signal).expect("a signal");
-    }
-
-    /// Starts it again on the same port, after [`Cluster::kill`].
-    #[track_caller]
-    pub(crate) fn start_again(&mut self, settings: &[&str]) {
-        let mut old =
-            std::mem::replace(&mut self.keeper, keep(&self.directory, self.port, settings));
-        old.kill().expect("killed");
-        old.wait().expect("ended");
-        for _ in 0..TRIES {
-            let mut ask = tool("pg_isready");
-            ask.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
-            if ask.current_dir(&self.directory).status().expect("pg_isready").success() {
-                return;
-            }
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
-        panic!("PostgreSQL does not start again in {}", self.directory.display());
     }
 
     fn pid(&self) -> Pid {

@@ -106,9 +106,26 @@ impl DatabaseUrl {
         for (at, (key, value)) in parts.parameters.iter().enumerate() {
             let value = if *key == "password" { "***" } else { value };
             let sign = if at == 0 { '?' } else { '&' };
-            text.push_str(&format!("{sign}{key}={value}"));
+            text.extend([sign.to_string().as_str(), key, "=", value]);
         }
         text
+    }
+
+    /// The same with a password, of which every character may be any.
+    #[must_use]
+    pub fn with_password(&self, password: &str) -> Self {
+        let user = self.0.find('@').unwrap_or(self.0.len());
+        let (before, after) = self.0.split_at(user);
+        // Every byte as %XX: no longer than three times as long, so that no half of it stays behind in freed memory.
+        let mut url = Zeroizing::new(String::with_capacity(self.0.len() + 1 + 3 * password.len()));
+        url.push_str(before);
+        url.push(':');
+        for byte in password.bytes() {
+            let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or('0');
+            url.extend(['%', digit(byte >> 4), digit(byte & 15)]);
+        }
+        url.push_str(after);
+        Self(url)
     }
 
     /// Whether the password stands in it.

@@ -9,7 +9,11 @@ pub(crate) mod compare;
 pub(crate) mod leak;
 pub(crate) mod message;
 pub(crate) mod node;
+pub(crate) mod pair;
 pub(crate) mod peers;
+#[path = "../../support/postgres.rs"]
+#[expect(dead_code, reason = "the black-box tests use the rest of it")]
+pub(crate) mod postgres;
 pub(crate) mod trouble;
 
 /// How long a test waits for anything before it fails.

@@ -145,6 +145,10 @@ fn passwords_are_masked() {
         assert!(!format!("{config:?}").contains("s3cret"), "{text}");
         assert_eq!(postgres.url.expose_url(), text);
     }
+    let url_of = |text: &str| parse(&url(text)).store.postgres.unwrap().url;
+    let whole = url_of("postgresql://p@localhost/d").with_password("s3 %/@é");
+    assert_eq!(whole.expose_url(), "postgresql://p:%73%33%20%25%2f%40%c3%a9@localhost/d");
+    assert_eq!(whole.masked(), "postgresql://p:***@localhost/d");
     let both = "postgresql://p:s3cret@localhost/d\"\npassword_file = \"f";
     refused(&url(both), "7: store.postgres.password_file: the URL has a password already");
     let text = SHORT.replace(
