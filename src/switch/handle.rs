@@ -281,7 +281,7 @@ pub(super) fn still_awaited(request: &PinRequest, now: Now) -> Result<(), Reason
 /// What a refusal of the store means to the caller: full is overload, everything else is our failure.
 pub(super) fn refused(error: StoreError) -> Reason {
     match error {
-        StoreError::Conflict | StoreError::Full => Reason::Unavailable,
+        StoreError::Conflict | StoreError::Full | StoreError::KeyTaken => Reason::Unavailable,
         StoreError::Poisoned | StoreError::Unavailable => Reason::SystemError,
     }
 }

@@ -16,7 +16,7 @@ use crate::support::message::{Client, Message, change, pans, verify};
 use crate::support::node::{Node, PINS, WRONG};
 use crate::support::pair::Pair;
 use crate::support::peers::{BIN, Peers, SEED};
-use crate::support::postgres::Cluster;
+use crate::support::postgres::{Cluster, Order};
 use crate::support::{PATIENCE, Random, compare, eventually, let_pass, poll};
 
 const CLIENTS: usize = 4;
@@ -288,7 +288,7 @@ fn the_primary_dies_and_its_standby_has_everything() {
     let mut random = Random::new("the_primary_dies_and_its_standby_has_everything");
     let mut primary = Cluster::start(&[]);
     primary.create("promoted", "template0");
-    let mut standby = primary.standby(STANDBY, None, &[]);
+    let mut standby = primary.standby(STANDBY, None);
     let mut pair =
         Pair::new(&primary.url_with(&standby, "promoted"), CARDS as u64, |_| String::new());
     let card = |pan: &String| Card { pan: pan.clone(), pin: 0, doubt: None };
@@ -296,11 +296,12 @@ fn the_primary_dies_and_its_standby_has_everything() {
     pair.start();
     let (mut acknowledged, mut doubted) = (0, 0);
     for _ in 0..rounds(2) {
-        primary.sql("postgres", &format!("ALTER SYSTEM SET synchronous_standby_names = '{STANDBY}'"));
-        primary.sql("postgres", "SELECT pg_reload_conf()");
+        let named = format!("ALTER SYSTEM SET synchronous_standby_names = '{STANDBY}'");
+        primary.psql("postgres", &named);
+        primary.psql("postgres", "SELECT pg_reload_conf()");
         eventually("the standby is synchronous", || {
             let sync = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
-            (primary.sql("postgres", sync).trim() == "1").then_some(())
+            (primary.psql("postgres", sync) == "1").then_some(())
         });
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -310,8 +311,8 @@ fn the_primary_dies_and_its_standby_has_everything() {
                 .map(|(part, port)| scope.spawn(move || load(pair, port, part, stop)))
                 .collect();
             let_pass(Duration::from_millis(u64::try_from(300 + random.below(700)).expect("small")));
-            primary.kill();
-            standby.promote();
+            primary.order(Order::Vanish);
+            assert_eq!(standby.psql("postgres", "SELECT pg_promote(true, 60)"), "t", "promoted");
             // Both find the new primary by themselves, and work goes on.
             for node in &pair.nodes {
                 eventually("the switch is ready again", || {
@@ -326,8 +327,8 @@ fn the_primary_dies_and_its_standby_has_everything() {
         });
         doubted += settle(&pair, &mut cards);
         // The next standby stands where the dead primary stood, so that the switches find it.
-        let port = primary.port;
-        let next = standby.standby(STANDBY, Some(port), &[]);
+        let port = primary.port();
+        let next = standby.standby(STANDBY, Some(port));
         primary = std::mem::replace(&mut standby, next);
     }
     eprintln!("{acknowledged} acknowledged, {doubted} in doubt at the end of their load");

@@ -1,238 +1,275 @@
-//! Throw-away PostgreSQL clusters for tests, from the machine's own binaries.
+//! Throw-away PostgreSQL clusters for tests: real servers from the machine's binaries, each in a directory of its own.
 //!
-//! A cluster lives in a temporary directory, listens on loopback and runs as an unprivileged user, since PostgreSQL
-//! refuses root. A shell keeps it: when the test's process ends, however it ends, the shell stops the cluster and
-//! removes the directory. **Never here:** what the switch puts into it.
+//! A file on its own, so that unit tests (`src/card/postgres/tests.rs`) and black-box tests include the same one. The
+//! server runs as an unprivileged user, and dies with the process that started it. **Never here:** an assumption about
+//! the machine but that Debian's package `postgresql` is there; without it the test fails and says so.
 
-use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+/// Where Debian puts the newest one's programs.
+const PLACES: &str = "/usr/lib/postgresql";
+/// Begins the names of the directories.
+const PREFIX: &str = "pinion-postgres-";
 
-/// Tries, five milliseconds apart, that a cluster gets to start.
-const TRIES: usize = 6000;
-
-/// The role that owns the databases. Whoever reaches the port is trusted.
-const ROLE: &str = "pinion";
-
-/// Runs the command, and ends it when its own standard input does.
-const KEEPER: &str =
-    "\"$@\" & pid=$!; cat >/dev/null; kill -QUIT $pid; wait $pid; rm -rf \"$DIRECTORY\"";
-
-/// A running cluster.
+/// A server with its directory.
 pub(crate) struct Cluster {
-    directory: PathBuf,
-    pub(crate) port: u16,
-    keeper: Child,
+    bin: PathBuf,
+    dir: PathBuf,
+    port: u16,
+    /// The thread that the server is a child of.
+    keeper: SyncSender<(Order, SyncSender<()>)>,
 }
 
+/// What is done to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    Start,
+    /// Sessions are ended, and what is committed is written out.
+    Stop,
+    /// As a crash of the machine's processes.
+    Kill,
+    /// As the machine itself: SIGKILL, and none of its processes writes anything any more.
+    Vanish,
+}
+
+static SHARED: OnceLock<Cluster> = OnceLock::new();
+static DATABASES: AtomicU32 = AtomicU32::new(0);
+static CLUSTERS: AtomicU32 = AtomicU32::new(0);
+
+#[expect(dead_code, reason = "each user of this file needs a part of it")]
 impl Cluster {
-    /// A new cluster with these settings beside the defaults, each as `name=value`.
-    #[track_caller]
+    /// The one all tests of this process share: each takes a database of its own.
+    pub(crate) fn shared() -> &'static Self {
+        SHARED.get_or_init(|| Self::start(&[]))
+    }
+
+    /// One of its own, for a test that stops it. `settings` are `name=value`.
     pub(crate) fn start(settings: &[&str]) -> Self {
-        let directory = directory();
-        let data = directory.join("data").display().to_string();
-        let flags = ["-A", "trust", "-U", ROLE, "-E", "UTF8", "--locale=C", "--no-sync", "-D"];
-        run(tool("initdb").args(flags).arg(data).current_dir(&directory));
-        Self::serve(directory, None, settings)
+        let (bin, dir) = (programs(), directory());
+        let data = dir.join("data");
+        let mut initdb = unprivileged(&bin.join("initdb"));
+        initdb.args(["--no-sync", "--no-instructions", "--auth=trust", "--username=pinion"]);
+        succeed(initdb.args(["--encoding=UTF8", "--locale=C", "--pgdata"]).arg(data));
+        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
+        Self::serve(bin, dir, port.expect("a free port").port(), settings)
     }
 
-    /// A standby that streams from this cluster, under an application name for `synchronous_standby_names`, on a port
-    /// that another one left or any.
-    #[track_caller]
-    pub(crate) fn standby(&self, name: &str, port: Option<u16>, settings: &[&str]) -> Self {
-        let directory = directory();
-        let from = format!("{} application_name={name}", self.conninfo("postgres"));
-        let mut copy = tool("pg_basebackup");
-        copy.args(["-R", "-X", "stream", "-c", "fast", "--no-sync", "-d", &from, "-D"]);
-        run(copy.arg(directory.join("data")).current_dir(&directory));
-        Self::serve(directory, port, settings)
+    /// A standby that streams from this one, under a name for `synchronous_standby_names`; on a port that a server left
+    /// that is gone, or any.
+    pub(crate) fn standby(&self, name: &str, port: Option<u16>) -> Self {
+        let (bin, dir) = (self.bin.clone(), directory());
+        let from = format!("{}?application_name={name}", self.url("postgres"));
+        let mut copy = unprivileged(&bin.join("pg_basebackup"));
+        copy.args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast"]);
+        succeed(copy.args(["--no-sync", "--dbname", &from, "--pgdata"]).arg(dir.join("data")));
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
+        let port = port.unwrap_or_else(|| free.expect("a free port").port());
+        Self::serve(bin, dir, port, &[])
     }
 
-    #[track_caller]
-    fn serve(directory: PathBuf, port: Option<u16>, settings: &[&str]) -> Self {
-        // Between choosing a port and taking it somebody else may be faster.
-        for _ in 0..5 {
-            let port = port.unwrap_or_else(free_port);
-            let _ = fs::remove_file(directory.join("log"));
-            let mut keeper = keep(&directory, port, settings);
-            let ready = || {
-                let mut ask = tool("pg_isready");
-                ask.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
-                ask.current_dir(&directory).status().expect("pg_isready").success()
-            };
-            let pid = directory.join("data/postmaster.pid");
-            for _ in 0..TRIES {
-                if ready() {
-                    return Self { directory, port, keeper };
-                }
-                std::thread::park_timeout(Duration::from_millis(5));
-                let log = fs::read_to_string(directory.join("log")).unwrap_or_default();
-                if !pid.exists() && log.contains("FATAL") {
-                    break;
-                }
-            }
-            // Closing its input would remove the directory.
-            keeper.kill().expect("killed");
-            keeper.wait().expect("ended");
+    fn serve(bin: PathBuf, dir: PathBuf, port: u16, settings: &[&str]) -> Self {
+        let data = dir.join("data");
+        let mut server = unprivileged(&bin.join("postgres"));
+        server.arg("-D").arg(&data).arg("-k").arg(&dir).args(["-p", &port.to_string()]);
+        for setting in ["listen_addresses=127.0.0.1", "shared_buffers=64MB", "max_connections=200"]
+        {
+            server.args(["-c", setting]);
         }
-        let log = fs::read_to_string(directory.join("log")).unwrap_or_default();
-        panic!("PostgreSQL does not start in {}: {log}", directory.display());
+        for setting in settings {
+            server.args(["-c", setting]);
+        }
+        let log = std::fs::File::create(dir.join("log")).expect("a log");
+        server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let cluster = Self { bin, dir, port, keeper: keep(server) };
+        cluster.order(Order::Start);
+        cluster
     }
 
-    /// Where a database of it is.
+    /// Makes a database and returns its URL.
+    pub(crate) fn database(&self) -> String {
+        let number = DATABASES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("test_{}_{number}", std::process::id());
+        self.psql("postgres", &format!("CREATE DATABASE {name}"));
+        self.url(&name)
+    }
+
+    /// The URL of a database, over TCP on the loopback.
     pub(crate) fn url(&self, database: &str) -> String {
-        format!("postgresql://{ROLE}@127.0.0.1:{}/{database}", self.port)
+        format!("postgresql://pinion@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// The same, with a second cluster: whichever takes writes.
-    pub(crate) fn url_with(&self, other: &Self, database: &str) -> String {
-        let (one, two) = (self.port, other.port);
+    /// The URL of a database that is here or, when this one is gone, on its standby: on whichever takes writes.
+    pub(crate) fn url_with(&self, standby: &Self, database: &str) -> String {
+        let (one, two) = (self.port, standby.port);
         format!(
-            "postgresql://{ROLE}@127.0.0.1:{one},127.0.0.1:{two}/{database}\
+            "postgresql://pinion@127.0.0.1:{one},127.0.0.1:{two}/{database}\
              ?target_session_attrs=read-write"
         )
     }
 
-    fn conninfo(&self, database: &str) -> String {
-        format!("host=127.0.0.1 port={} user={ROLE} dbname={database}", self.port)
-    }
-
-    /// What statements print, one row a line; they must succeed.
-    #[track_caller]
-    pub(crate) fn sql(&self, database: &str, text: &str) -> String {
-        let mut ask = tool("psql");
-        ask.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &self.conninfo(database)]);
-        run(ask.args(["-c", text]).current_dir(&self.directory))
-    }
-
-    /// Makes a database, empty or as a copy of another.
-    #[track_caller]
-    pub(crate) fn create(&self, database: &str, template: &str) {
-        self.sql("postgres", &format!("CREATE DATABASE {database} TEMPLATE {template}"));
+    /// Makes a database of this name, as a copy of another.
+    pub(crate) fn create(&self, name: &str, template: &str) {
+        self.psql("postgres", &format!("CREATE DATABASE {name} TEMPLATE {template}"));
     }
 
     /// Removes a database, whoever is connected to it.
-    #[track_caller]
-    pub(crate) fn remove(&self, database: &str) {
-        self.sql("postgres", &format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)"));
+    pub(crate) fn remove(&self, name: &str) {
+        self.psql("postgres", &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
     }
 
     /// The directory of a database's tables, with everything written to it.
-    #[track_caller]
-    pub(crate) fn files(&self, database: &str) -> PathBuf {
-        self.sql(database, "CHECKPOINT");
-        let path = format!("SELECT oid FROM pg_database WHERE datname = '{database}'");
-        self.directory.join("data/base").join(self.sql("postgres", &path).trim())
+    pub(crate) fn files(&self, name: &str) -> PathBuf {
+        self.psql(name, "CHECKPOINT");
+        let number = format!("SELECT oid FROM pg_database WHERE datname = '{name}'");
+        self.dir.join("data/base").join(self.psql("postgres", &number))
     }
 
-    /// A standby takes writes from now on.
-    #[track_caller]
-    pub(crate) fn promote(&self) {
-        assert_eq!(self.sql("postgres", "SELECT pg_promote(true, 60)").trim(), "t", "promoted");
+    /// What a statement prints, run in the database of that name or URL.
+    pub(crate) fn psql(&self, database: &str, sql: &str) -> String {
+        let url = if database.contains("://") { database.to_owned() } else { self.url(database) };
+        let mut psql = Command::new(self.bin.join("psql"));
+        psql.args([
+            "--no-psqlrc",
+            "--quiet",
+            "--tuples-only",
+            "--no-align",
+            "-v",
+            "ON_ERROR_STOP=1",
+        ]);
+        let output = succeed(psql.args(["--dbname", &url, "--command", sql]));
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
-    /// SIGKILL: its processes end without writing anything.
-    #[track_caller]
-    pub(crate) fn kill(&self) {
-        kill_process(self.pid(), Signal::KILL).expect("killed");
+    /// Stops, kills or starts the server, and waits until that is done.
+    pub(crate) fn order(&self, order: Order) {
+        let (done, wait) = sync_channel(1);
+        self.keeper.send((order, done)).expect("the server's thread");
+        wait.recv().expect("the server's thread");
+        if order == Order::Start {
+            let mut tries = 0;
+            while !self.is_ready() {
+                tries += 1;
+                let log = std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+                assert!(
+                    tries < 5000 && !log.contains("could not"),
+                    "PostgreSQL does not start: {log}"
+                );
+            }
+        }
     }
 
-    fn pid(&self) -> Pid {
-        let file = fs::read_to_string(self.directory.join("data/postmaster.pid")).expect("a pid");
-        let pid = file.lines().next().and_then(|line| line.trim().parse().ok());
-        pid.and_then(Pid::from_raw).expect("a pid")
+    /// Where its files are.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where it listens on the loopback.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn is_ready(&self) -> bool {
+        let mut ask = Command::new(self.bin.join("pg_isready"));
+        ask.args(["--quiet", "--timeout=1", "--host=127.0.0.1", "--port", &self.port.to_string()]);
+        ask.status().is_ok_and(|status| status.success())
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // Its input ends: the shell does the rest.
-        drop(self.keeper.stdin.take());
-        let _ = self.keeper.wait();
+        self.order(Order::Kill);
+        let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
 
-fn keep(directory: &Path, port: u16, settings: &[&str]) -> Child {
-    let log = File::options().create(true).append(true).open(directory.join("log"));
-    let log = log.expect("a log");
-    let data = directory.join("data").display().to_string();
-    let sockets = format!("unix_socket_directories={}", directory.display());
-    let common = ["listen_addresses=127.0.0.1", &sockets, "max_connections=300"];
-    let mut keeper = Command::new("sh");
-    keeper.args(["-c", KEEPER, "sh"]).args(as_user()).arg(binary("postgres"));
-    keeper.args(["-D", &data, "-p", &port.to_string()]);
-    for setting in common.iter().chain(settings) {
-        keeper.args(["-c", setting]);
-    }
-    keeper.env("DIRECTORY", directory).current_dir(directory).stdin(Stdio::piped());
-    keeper.stdout(log.try_clone().expect("a log")).stderr(log).spawn().expect("started")
+/// A thread that lives as long as the process: the system kills a child when the thread that made it ends.
+fn keep(mut server: Command) -> SyncSender<(Order, SyncSender<()>)> {
+    let (orders, waiting) = sync_channel::<(Order, SyncSender<()>)>(1);
+    std::thread::spawn(move || {
+        let mut child: Option<Child> = None;
+        while let Ok((order, done)) = waiting.recv() {
+            match order {
+                Order::Start => child = Some(server.spawn().expect("PostgreSQL starts")),
+                Order::Stop => end(child.take(), "INT"),
+                Order::Kill => end(child.take(), "QUIT"),
+                Order::Vanish => end(child.take(), "KILL"),
+            }
+            let _ = done.send(());
+        }
+        end(child, "QUIT");
+    });
+    orders
 }
 
-/// A directory that the unprivileged user owns.
+fn end(child: Option<Child>, signal: &str) {
+    let Some(mut child) = child else { return };
+    succeed(Command::new("kill").args(["-s", signal, &child.id().to_string()]));
+    let _ = child.wait();
+}
+
+/// A new directory that the unprivileged user owns.
 fn directory() -> PathBuf {
-    let directory = tempfile::Builder::new().prefix("pinion-postgres-").tempdir();
-    let directory = directory.expect("a directory").keep();
-    if let Some((_, user, group)) = user() {
-        std::os::unix::fs::chown(&directory, Some(user), Some(group)).expect("given away");
+    let number = CLUSTERS.fetch_add(1, Ordering::Relaxed);
+    remove_old();
+    let dir = std::env::temp_dir().join(format!("{PREFIX}{}-{number}", std::process::id()));
+    std::fs::create_dir(&dir).expect("a directory for PostgreSQL");
+    if let Some(user) = user() {
+        succeed(Command::new("chown").arg(user).arg(&dir));
     }
-    directory
+    dir
 }
 
-/// Whom the server runs as when we are root: name, user and group.
-fn user() -> Option<(String, u32, u32)> {
-    if !geteuid().is_root() {
-        return None;
+/// The newest of Debian's programs.
+fn programs() -> PathBuf {
+    let versions = std::fs::read_dir(PLACES).into_iter().flatten().flatten();
+    let newest = versions.filter_map(|v| v.file_name().to_str()?.parse::<u32>().ok()).max();
+    let bin = Path::new(PLACES).join(newest.unwrap_or_default().to_string()).join("bin");
+    let message = "no PostgreSQL server: install Debian's package `postgresql`, or run `make test`";
+    assert!(bin.join("initdb").exists(), "{message}");
+    bin
+}
+
+/// Who runs the server, where we are root: it refuses to be root itself.
+fn user() -> Option<&'static str> {
+    let output = Command::new("id").arg("-u").output().expect("id");
+    (output.stdout.trim_ascii() == b"0").then(|| {
+        let known = Command::new("id").args(["-u", "postgres"]).output().expect("id");
+        if known.status.success() { "postgres" } else { "nobody" }
+    })
+}
+
+/// The program as that user; a server then ends with its parent.
+fn unprivileged(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.current_dir("/").args(["--pdeathsig", "QUIT"]);
+    if let Some(user) = user() {
+        let group = Command::new("id").args(["-g", user]).output().expect("id");
+        let group = String::from_utf8_lossy(&group.stdout).trim().to_owned();
+        command.args(["--clear-groups", "--reuid", user, "--regid", &group]);
     }
-    let users = fs::read_to_string("/etc/passwd").expect("users");
-    let of = |name: &str| {
-        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
-        let mut parts = line.split(':').skip(2);
-        let user = parts.next()?.parse().ok()?;
-        Some((name.to_owned(), user, parts.next()?.parse().ok()?))
-    };
-    Some(of("postgres").or_else(|| of("nobody")).expect("an unprivileged user"))
-}
-
-fn as_user() -> Vec<String> {
-    let Some((_, user, group)) = user() else { return Vec::new() };
-    ["setpriv", &format!("--reuid={user}"), &format!("--regid={group}"), "--clear-groups"]
-        .map(Into::into)
-        .into()
-}
-
-/// A program of PostgreSQL, run as the unprivileged user.
-fn tool(name: &str) -> Command {
-    let mut words = as_user();
-    words.push(binary(name).display().to_string());
-    let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).stdin(Stdio::null());
+    command.arg("--").arg(program);
     command
 }
 
-/// Of the newest version that is installed.
-fn binary(name: &str) -> PathBuf {
-    let versions = fs::read_dir("/usr/lib/postgresql").map(Iterator::flatten);
-    let versions = versions.into_iter().flatten();
-    let newest = versions.max_by_key(|entry| {
-        entry.file_name().to_str().and_then(|version| version.parse::<u32>().ok()).unwrap_or(0)
-    });
-    let newest = newest.expect("Debian's package postgresql: `make test` installs it");
-    newest.path().join("bin").join(name)
+/// Directories of processes that are gone.
+fn remove_old() {
+    for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else { continue };
+        let pid = rest.split('-').next().unwrap_or_default();
+        if !Path::new("/proc").join(pid).exists() {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
-#[track_caller]
-fn run(command: &mut Command) -> String {
-    let output = command.output().expect("started");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}: {told}", output.status);
-    String::from_utf8(output.stdout).expect("text")
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    listener.local_addr().expect("bound").port()
+fn succeed(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+    output
 }

@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
+use crate::card::codec::{BulkNote, IDENTITY_BYTES_MAX};
 use crate::card::embedded::checkpoint::TablesError;
 use crate::card::embedded::chores::Chores;
-use crate::card::embedded::codec::{BulkNote, IDENTITY_BYTES_MAX};
 use crate::card::embedded::index::KINDS;
 use crate::card::embedded::open::{OpenError, tables_error};
 use crate::card::embedded::work::Work;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use crate::card::embedded::codec::{self, Body, CodecError, MAC_BYTES};
+use crate::card::codec::{self, Body, CodecError, MAC_BYTES};
 use crate::card::embedded::index::Index;
 use crate::card::embedded::journal::{Journal, JournalError};
 use crate::card::embedded::ledger::Fate;

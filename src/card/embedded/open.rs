@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::card::codec::{self, Body, MAC_BYTES};
 use crate::card::embedded::checkpoint::{Tables, TablesError, first_since, record_damaged};
-use crate::card::embedded::codec::{self, Body, MAC_BYTES};
 use crate::card::embedded::index::Index;
 use crate::card::embedded::journal::{FjallJournal, Journal, JournalError};
 use crate::card::embedded::ledger::{Fate, Ledger, end_of_flight};

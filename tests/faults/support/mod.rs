@@ -12,7 +12,6 @@ pub(crate) mod node;
 pub(crate) mod pair;
 pub(crate) mod peers;
 #[path = "../../support/postgres.rs"]
-#[expect(dead_code, reason = "the black-box tests use the rest of it")]
 pub(crate) mod postgres;
 pub(crate) mod trouble;
 

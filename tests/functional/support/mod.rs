@@ -8,7 +8,6 @@ pub(crate) mod node;
 #[path = "../../faults/support/peers.rs"]
 pub(crate) mod peers;
 #[path = "../../support/postgres.rs"]
-#[expect(dead_code, reason = "the fault tests use the rest of it")]
 pub(crate) mod postgres;
 pub(crate) mod request;
 pub(crate) mod store;

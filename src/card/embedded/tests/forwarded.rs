@@ -1,6 +1,7 @@
 //! Tests of forwarded changes: the life of an intent on every branch, across restarts, checkpoints and trimming.
 
 use super::*;
+use crate::card::codec::decode_record;
 use crate::card::{Settled, Settlement};
 use crate::domain::forward::{Details, HostId};
 use crate::domain::outcome::{Declined, HostCode};
