@@ -174,6 +174,8 @@ pub const NOTE_BYTES_MAX: usize = 200;
 pub const PIN_DRAWS_MAX: usize = 64;
 /// Switches that may share one database. Configuration refuses a higher number.
 pub const STORE_NODES_MAX: u16 = 255;
+/// The number that commands such as `pinion cards` have, so that they work while the switches run: no switch has it.
+pub const STORE_COMMANDS_NODE: u16 = STORE_NODES_MAX;
 /// Connections one switch may have to its database. Configuration refuses more.
 pub const STORE_CONNECTIONS_MAX: usize = 64;
 /// Questions that may wait for one of these connections. Further ones are refused: the request is shed with 91.

@@ -13,11 +13,15 @@ use crate::domain::outcome::{Declined, HostCode, Outcome};
 use crate::domain::pan::PanHash;
 use crate::domain::request::{IdentityKind, LinkId, Operation, Trace, TransactionKey};
 
+pub mod archive;
 pub mod audit;
+mod awaited;
+mod choice;
 mod codec;
 pub mod embedded;
 pub mod gates;
 pub mod generate;
+mod load;
 pub mod postgres;
 pub mod product;
 pub mod receipt;
@@ -25,7 +29,10 @@ pub mod record;
 mod status;
 pub mod transfer;
 
+pub use awaited::AwaitedPostgres;
+pub use choice::{AnyClaim, AnyStore};
 pub use codec::CodecError;
+pub use load::{Cards, Load};
 pub use receipt::Receipt;
 pub use record::CardRecord;
 pub use status::StoreStatus;

@@ -5,12 +5,11 @@
 mod hosts;
 mod http;
 mod links;
+mod store;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::card::Store;
-use crate::card::embedded::{EmbeddedStore, StoreOptions};
+use crate::card::{AnyStore, Store};
 use crate::card::product::{Product, Products};
 use crate::cli::Failure;
 use crate::domain::clock::{Clock, SystemClock};
@@ -27,6 +26,7 @@ use crate::switch::{Parts, Reversals, Rules, Switch, World};
 pub(crate) use hosts::{Plan, plan};
 pub(crate) use http::{Doors, doors, resolve};
 pub(crate) use links::{links, load_dialect};
+pub(crate) use store::{connect, database, open_embedded, open_store};
 
 /// The switch as this binary runs it.
 pub(crate) type NodeSwitch = Switch<Node>;
@@ -39,7 +39,7 @@ impl Parts for Node {
     type Clock = SystemClock;
     type Hosts = Option<Arc<Nodes>>;
     type Hsm = Arc<SoftHsm>;
-    type Store = EmbeddedStore;
+    type Store = AnyStore;
 }
 
 impl From<ConfigError> for Failure {
@@ -56,19 +56,6 @@ pub(crate) fn open_hsm(config: &Config, clock: SystemClock) -> Result<Arc<SoftHs
         .and_then(|hsm| hsm.with_throttle(limit))
         .map(Arc::new)
         .map_err(|error| Failure::Config(error.to_string()))
-}
-
-/// Opens the store the configuration names.
-pub(crate) fn open_store(
-    config: &Config,
-    vault: Arc<dyn Vault>,
-    clock: SystemClock,
-) -> Result<EmbeddedStore, Failure> {
-    let mut options = StoreOptions::new(Arc::new(clock));
-    options.transaction_retention = Duration::from_hours(config.store.retention_hours.into());
-    options.transaction_keys_max = config.store.transaction_keys_max;
-    EmbeddedStore::open(&config.store.directory, vault, options)
-        .map_err(|error| Failure::Other(error.into()))
 }
 
 /// Products and routes, with their keys resolved and checked.
@@ -131,7 +118,7 @@ pub(crate) struct Assembled {
 /// Puts the switch together and starts connecting to its nodes. To be called within the runtime.
 pub(crate) fn assemble(
     hsm: Arc<SoftHsm>,
-    store: EmbeddedStore,
+    store: AnyStore,
     clock: SystemClock,
     rules: Rules,
     plan: Option<Plan>,

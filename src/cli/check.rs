@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::{Failure, boot};
-use crate::ops::config::{Config, HostNode, Postilion};
+use crate::ops::config::{Config, HostNode, Postilion, Store};
 
 /// Arguments of `pinion check`.
 #[derive(Debug, Args)]
@@ -48,7 +48,10 @@ impl Check {
                 "admin": config.admin.listen.to_string(),
                 "http": doors.map(|doors| doors.listen.to_string()),
                 "connects": connects.iter().map(Connects::json).collect::<Vec<_>>(),
-                "store": config.store.directory,
+                "store": match &config.store.postgres {
+                    Some(postgres) => postgres.url.masked(),
+                    None => config.store.directory.display().to_string(),
+                },
                 "keys": hsm.keys().len(),
                 "products": rules.products.iter().count(),
                 "routes": config.routing.rules.len(),
@@ -68,7 +71,7 @@ impl Check {
             print(&format!("listen   {:<22} http (five doors{tls})", doors.listen));
         }
         print(&format!("admin    {}", config.admin.listen));
-        print(&format!("store    {}", config.store.directory.display()));
+        print(&format!("store    {}", store(&config.store)));
         print(&format!("keys     {} in {}", hsm.keys().len(), config.hsm.keys.display()));
         print(&format!("products {}", rules.products.iter().count()));
         if !config.routing.rules.is_empty() {
@@ -88,6 +91,14 @@ impl Check {
         }
         Ok(())
     }
+}
+
+/// Where the store is, without a password.
+fn store(store: &Store) -> String {
+    let Some(postgres) = &store.postgres else { return store.directory.display().to_string() };
+    let tls = if postgres.tls.is_some() { ", TLS" } else { "" };
+    let (url, node, connections) = (postgres.url.masked(), postgres.node, postgres.connections);
+    format!("{url} (node {node}, {connections} connections{tls})")
 }
 
 /// A node it would connect to, with how.

@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::card::embedded::EmbeddedStore;
+use crate::card::{AnyStore, Store};
 use crate::cli::Failure;
 use crate::cli::boot::{self, NodeSwitch};
 use crate::domain::clock::SystemClock;
@@ -62,7 +62,7 @@ pub(crate) struct Node {
     /// Keys.
     pub(crate) hsm: Arc<SoftHsm>,
     /// Cards and journal.
-    pub(crate) store: EmbeddedStore,
+    pub(crate) store: AnyStore,
     /// Time.
     pub(crate) clock: SystemClock,
     /// Products and routes.
@@ -305,11 +305,23 @@ fn serve_admin(state: &Arc<NodeState>, metrics: Metrics, listener: TcpListener) 
 /// Keeps the latches of store and HSM true to what they say of themselves.
 async fn watch_health(state: Arc<NodeState>) {
     let mut tick = tokio::time::interval(HEALTH);
+    let mut was_there = state.switch.store().health().is_ok();
     loop {
         tick.tick().await;
-        match state.switch.store().health() {
-            Ok(()) => state.readiness.open(Latch::Store),
-            Err(error) => state.readiness.close(Latch::Store, error.to_string()),
+        let store = state.switch.store();
+        match store.health() {
+            Ok(()) => {
+                // A database that was away at the start knows the last trace number only now.
+                if !was_there && let Some(hosts) = state.switch.hosts() {
+                    hosts.go_on_after(store.last_stan());
+                }
+                was_there = true;
+                state.readiness.open(Latch::Store);
+            }
+            Err(error) => {
+                let why = store.status().poisoned.unwrap_or_else(|| error.to_string());
+                state.readiness.close(Latch::Store, why);
+            }
         }
         match state.hsm.diagnose().await {
             Ok(()) => state.readiness.open(Latch::Hsm),

@@ -98,6 +98,11 @@ impl Nodes {
         Ok((nodes, Running { stop, tasks }))
     }
 
+    /// Trace numbers go on after `last`: for a store that was not there when the nodes were started.
+    pub fn go_on_after(&self, last: Option<Stan>) {
+        self.shared.stans.go_on(&self.shared.settings.stans, last);
+    }
+
     /// Every node, for `/status`.
     #[must_use]
     pub fn status(&self) -> Vec<NodeStatus> {

@@ -29,6 +29,12 @@ impl Stans {
         Self { first, room, next: AtomicU32::new(next) }
     }
 
+    /// Goes on after `last`, if it is of the range.
+    pub(super) fn go_on(&self, range: &RangeInclusive<Stan>, last: Option<Stan>) {
+        let next = Self::after(range, last).next;
+        self.next.store(next.into_inner(), Ordering::Relaxed);
+    }
+
     /// The next number.
     pub(super) fn take(&self) -> Stan {
         let step = |next: u32| Some((next + 1) % self.room);

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use clap::Args;
 
-use crate::cli::serve::{Node, Running};
+use crate::card::AnyStore;
+use crate::cli::serve::{Node, Running, runtime};
 use crate::cli::{Failure, boot};
 use crate::ops::harden::harden;
 use crate::ops::metrics::Metrics;
@@ -57,9 +58,10 @@ impl Demo {
         let doors = boot::doors(&config, &hsm)?;
         let store = world::store(&config, &world, &hsm, clock)?;
         let tour_config = config.clone();
+        let store = AnyStore::Embedded(store);
         let node =
             Node { config, file: None, hsm, store, clock, rules, links, hosts, doors, metrics };
-        let runtime = node.runtime()?;
+        let runtime = runtime(&tour_config)?;
         runtime.block_on(async {
             let _nodes = world::nodes(&tour_config, port_base, data.path()).await?;
             let mut running = Running::start(node)?;

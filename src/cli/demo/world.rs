@@ -121,7 +121,7 @@ pub(crate) fn store(
     hsm: &Arc<SoftHsm>,
     clock: SystemClock,
 ) -> Result<EmbeddedStore, Failure> {
-    let mut store = boot::open_store(config, hsm.clone(), clock)?;
+    let mut store = boot::open_embedded(config, hsm.clone(), clock)?;
     if store.status().cards == 0 {
         fill(&mut store, config, world, hsm).context("the demo's cards")?;
     }

@@ -286,6 +286,12 @@ impl Config {
         self.source.error(key, reason)
     }
 
+    /// The file, as it was named on the command line.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        self.source.origin()
+    }
+
     /// Milliseconds a request of `link` may take.
     #[must_use]
     pub fn request_ms(&self, link: &Link) -> u64 {

@@ -245,7 +245,7 @@ impl Store {
 impl Postgres {
     fn check(&self, source: &Source) -> Result<(), ConfigError> {
         let at = |key: &str| format!("store.postgres.{key}");
-        within(source, &at("node"), self.node, 1..=limits::STORE_NODES_MAX)?;
+        within(source, &at("node"), self.node, 1..=limits::STORE_COMMANDS_NODE - 1)?;
         let connections = 1..=limits::STORE_CONNECTIONS_MAX;
         within(source, &at("connections"), self.connections, connections)?;
         let parts = Parts::of(self.url.expose_url());

@@ -96,8 +96,15 @@ pub(crate) struct Setup<'a> {
 }
 
 impl Setup<'_> {
-    pub(crate) const DEFAULT: Self =
-        Self { link: "", level: "debug", more: "", store: "store", database: "", cards: 0, pin: PINS[0] };
+    pub(crate) const DEFAULT: Self = Self {
+        link: "",
+        level: "debug",
+        more: "",
+        store: "store",
+        database: "",
+        cards: 0,
+        pin: PINS[0],
+    };
 }
 
 /// Two PINs that the demo's rules allow, and one that no card has. Six digits, so that they can be searched for.

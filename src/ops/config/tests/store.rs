@@ -82,8 +82,8 @@ fn values_that_are_refused() {
     refused("node = 1", "5: store.postgres.url: missing");
     refused("url = \"postgresql://p@localhost/p\"", "5: store.postgres.node: missing");
     let with = |line: &str| format!("{LOCAL}\n{line}");
-    refused(&LOCAL.replace("= 1", "= 0"), "7: store.postgres.node: 0 is outside 1 to 255");
-    refused(&LOCAL.replace("= 1", "= 256"), "7: store.postgres.node: 256 is outside 1 to 255");
+    refused(&LOCAL.replace("= 1", "= 0"), "7: store.postgres.node: 0 is outside 1 to 254");
+    refused(&LOCAL.replace("= 1", "= 255"), "7: store.postgres.node: 255 is outside 1 to 254");
     refused(&with("connections = 0"), "8: store.postgres.connections: 0 is outside 1 to 64");
     refused(&with("connections = 65"), "8: store.postgres.connections: 65 is outside 1 to 64");
     refused(&with("sslmode = 1"), "8: store.postgres.sslmode: unknown field");
