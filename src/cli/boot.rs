@@ -26,7 +26,7 @@ use crate::switch::{Parts, Reversals, Rules, Switch, World};
 pub(crate) use hosts::{Plan, plan};
 pub(crate) use http::{Doors, doors, resolve};
 pub(crate) use links::{links, load_dialect};
-pub(crate) use store::{connect, database, open_embedded, open_store};
+pub(crate) use store::{connect, database, embedded_options, open_embedded, open_store, options};
 
 /// The switch as this binary runs it.
 pub(crate) type NodeSwitch = Switch<Node>;

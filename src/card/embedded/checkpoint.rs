@@ -327,6 +327,22 @@ impl Tables {
         self.persist()
     }
 
+    /// Begins with rows that were moved here, and everything beside them: where the journal begins, that it is folded
+    /// to its end, what is open.
+    pub(super) fn install(
+        &self,
+        anchor: Anchor,
+        checkpoint: u64,
+        open: Vec<Unsettled>,
+        stan: Option<Stan>,
+    ) -> Result<(), TablesError> {
+        let open = open.into_iter().map(|change| (change.entry.key, Some(Box::new(change))));
+        let folded = Folded { open: open.collect(), stan, ..Folded::default() };
+        self.persist()?;
+        self.set_anchor(anchor)?;
+        self.move_checkpoint(checkpoint, &folded)
+    }
+
     /// Drops journal records made before `cut`, as far as they are folded. Returns the new anchor.
     pub(crate) fn trim(
         &self,

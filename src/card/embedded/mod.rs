@@ -39,6 +39,7 @@ mod committer;
 mod index;
 mod journal;
 mod ledger;
+mod moving;
 mod open;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -91,6 +92,7 @@ impl EmbeddedStore {
         vault: Arc<dyn Vault>,
         options: StoreOptions,
     ) -> Result<Self, OpenError> {
+        moving::check_marker(dir)?;
         Self::open_with(dir, vault, options, |journal| Arc::new(journal))
     }
 

@@ -19,7 +19,7 @@ use crate::domain::forward::Stan;
 use crate::limits::STORE_CONNECT_SECONDS;
 
 /// First half of the lock of a node's number; the second is the number.
-const NODE_LOCK: i32 = 0x0070_6E6F;
+pub(super) const NODE_LOCK: i32 = 0x0070_6E6F;
 /// How often the lock is tried while its last owner's session may be on its way out.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 

@@ -44,6 +44,7 @@ mod connect;
 mod fence;
 mod keeper;
 mod lookup;
+mod moving;
 mod proof;
 mod reader;
 mod schema;
@@ -61,6 +62,7 @@ pub use audit::NodeAudit;
 pub use bulk::ImportError;
 pub use claim::Claim;
 pub use connect::ConnectError;
+pub use moving::{export, import};
 pub use schema::{MigrateError, MigrationReport, SCHEMA_VERSION, migrate};
 
 use connect::Connector;

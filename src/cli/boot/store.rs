@@ -43,11 +43,16 @@ pub(crate) fn open_embedded(
     vault: Arc<dyn Vault>,
     clock: SystemClock,
 ) -> Result<EmbeddedStore, Failure> {
+    EmbeddedStore::open(&config.store.directory, vault, embedded_options(config, clock))
+        .map_err(|error| Failure::Other(error.into()))
+}
+
+/// What the embedded store is to keep.
+pub(crate) fn embedded_options(config: &Config, clock: SystemClock) -> StoreOptions {
     let mut options = StoreOptions::new(Arc::new(clock));
     options.transaction_retention = Duration::from_hours(config.store.retention_hours.into());
     options.transaction_keys_max = config.store.transaction_keys_max;
-    EmbeddedStore::open(&config.store.directory, vault, options)
-        .map_err(|error| Failure::Other(error.into()))
+    options
 }
 
 /// Connects to the database for a command, beside the switches. To be called within a runtime.
@@ -65,7 +70,7 @@ pub(crate) async fn connect(
 }
 
 /// How to reach the database and what it is to keep.
-fn options(
+pub(crate) fn options(
     config: &Config,
     postgres: &Postgres,
     clock: SystemClock,
