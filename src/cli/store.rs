@@ -128,7 +128,7 @@ fn run_import(config: &Config, directory: &Path) -> Result<Manifest, Failure> {
         let store = boot::connect(config, family, hsm.clone(), clock).await?;
         let cards = archive.manifest().parts.get(&Part::Cards).map_or(0, |part| part.count);
         let source = format!("archive of a store ({})", archive.manifest().store);
-        store.note_import(&source, cards, true).await.context("audit")?;
+        let _noted = store.note_import(&source, cards, true).await.context("audit")?;
         store.close().await;
         Ok::<_, Failure>(())
     })?;

@@ -32,7 +32,7 @@ impl From<ConnectError> for ArchiveError {
 
 impl From<tokio_postgres::Error> for ArchiveError {
     fn from(error: tokio_postgres::Error) -> Self {
-        ConnectError::failed(&error).into()
+        ConnectError::from(error).into()
     }
 }
 

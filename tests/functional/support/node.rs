@@ -379,7 +379,11 @@ impl Drop for Node {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if !std::thread::panicking() {
+        if std::thread::panicking() {
+            let output = self.output();
+            let last: Vec<_> = output.lines().rev().take(12).collect();
+            last.iter().rev().for_each(|line| eprintln!("{line}"));
+        } else {
             assert_no_leak(&self.output());
         }
     }
