@@ -10,11 +10,12 @@ APT = $(if $(filter 0,$(shell id -u)),,sudo) apt-get install --yes --no-install-
 demo:
 	cargo run --release --locked -- demo
 
-# Needs nothing but Rust and a network for crates. tests/requirements.txt names the independent implementation that some
+# Needs nothing but Rust and a network for crates; installs Debian's chromium and postgresql where they are missing. tests/requirements.txt names the independent implementation that some
 # tests compare with; it goes into target/, never into the system.
 test:
 	@if [ -f tests/requirements.txt ]; then $(MAKE) --no-print-directory target/venv/done; fi
 	@command -v chromium >/dev/null || $(APT) chromium || { $(APT_UPDATE) && $(APT) chromium; }
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(APT) postgresql || { $(APT_UPDATE) && $(APT) postgresql; }
 	PATH="$(CURDIR)/target/venv/bin:$$PATH" cargo test --locked
 
 target/venv/done: $(wildcard tests/requirements.txt)

@@ -19,7 +19,7 @@ use crate::domain::request::TransactionKey;
 use crate::domain::vault::Vault;
 
 /// The newest record of a chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) position: u64,
     pub(super) mac: [u8; 32],
@@ -57,6 +57,8 @@ struct Judge<'a> {
     /// Changes that an earlier row settles.
     settled: HashSet<TransactionKey>,
     reopened: BTreeSet<[u8; 16]>,
+    /// Changes whose flight an earlier row ends.
+    released: HashSet<TransactionKey>,
     /// Keys of refused originals that stay.
     kept: HashSet<[u8; 16]>,
     closed: usize,
@@ -90,6 +92,7 @@ impl Batch {
             changed: HashSet::new(),
             settled: HashSet::new(),
             reopened: BTreeSet::new(),
+            released: HashSet::new(),
             kept: HashSet::new(),
             closed: 0,
         };
@@ -198,12 +201,13 @@ impl Judge<'_> {
             Work::Release { held } => {
                 if self.found.open.get(&held.key.0).is_some_and(|open| open.ours) {
                     self.written.waits.push(held.key.0);
+                    self.released.insert(held.key);
                 }
                 return Ok(None);
             }
             Work::Settle { key, settlement, .. } => {
-                let waits = self.found.open.get(&key.0).is_some_and(|open| !open.in_flight);
-                if !waits || self.settled.contains(key) {
+                let is_open = self.found.open.contains_key(&key.0);
+                if !is_open || self.is_in_flight(*key) || self.settled.contains(key) {
                     return Err(StoreError::Conflict);
                 }
                 let (at, how) = (settlement.at, &settlement.how);
@@ -374,6 +378,11 @@ impl Judge<'_> {
             }
         }
         Ok(())
+    }
+
+    fn is_in_flight(&self, key: TransactionKey) -> bool {
+        let open = self.found.open.get(&key.0);
+        open.is_some_and(|open| open.in_flight) && !self.released.contains(&key)
     }
 
     fn close(&mut self, key: TransactionKey) {

@@ -171,15 +171,12 @@ impl Connector {
     }
 
     async fn open(&self) -> Result<Session, tokio_postgres::Error> {
-        let session = match &self.tls {
-            Some(tls) => {
-                let (client, connection) = self.config.connect(tls.clone()).await?;
-                Session { client, driver: tokio::spawn(ended(connection)) }
-            }
-            None => {
-                let (client, connection) = self.config.connect(NoTls).await?;
-                Session { client, driver: tokio::spawn(ended(connection)) }
-            }
+        let session = if let Some(tls) = &self.tls {
+            let (client, connection) = self.config.connect(tls.clone()).await?;
+            Session { client, driver: tokio::spawn(ended(connection)) }
+        } else {
+            let (client, connection) = self.config.connect(NoTls).await?;
+            Session { client, driver: tokio::spawn(ended(connection)) }
         };
         // Every statement of ours goes by an index, and plans must not depend on statistics that are behind: a table that
         // was empty a minute ago is read from end to end otherwise. No statement timeout: PostgreSQL would let a commit

@@ -71,7 +71,7 @@ impl std::ops::Deref for WritingSession {
 /// What taking the row again came to.
 pub(super) enum Taken {
     /// It is ours, and nothing is under way.
-    Ours(Writing, Head),
+    Ours(Box<Writing>, Head),
     /// Another process has the number.
     Fenced,
 }
@@ -163,7 +163,8 @@ impl Fence {
         let Some(row) = row else { return Ok(Taken::Fenced) };
         let head = self.head(row.try_get(0)?, row.try_get(1)?)?;
         let sql = Statements::prepare(&session.client).await?;
-        Ok(Taken::Ours(Writing { session: WritingSession { inner: session, id }, sql }, head))
+        let lane = Writing { session: WritingSession { inner: session, id }, sql };
+        Ok(Taken::Ours(Box::new(lane), head))
     }
 
     /// Takes the lock of the number. A session of ours that the database still has is ended; one that waits for a

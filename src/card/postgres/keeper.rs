@@ -83,10 +83,10 @@ const DUE: &str = "SELECT change FROM unsettled
     WHERE host BETWEEN $1 AND $2 AND in_flight_until <= clock_timestamp()
         AND EXISTS (SELECT 1 FROM lease WHERE first = $1 AND last = $2 AND node = $3 AND epoch = $4
             AND clock_timestamp() < until)
-    ORDER BY sent LIMIT $5 FOR UPDATE SKIP LOCKED";
+    ORDER BY sent, position LIMIT $5 FOR UPDATE SKIP LOCKED";
 
 const LISTED: &str = "SELECT change FROM unsettled WHERE in_flight_until <= clock_timestamp()
-    ORDER BY sent LIMIT $1";
+    ORDER BY sent, position LIMIT $1";
 
 const COUNT: &str =
     "SELECT (SELECT greatest(reltuples, 0)::int8 FROM pg_class WHERE oid = 'card'::regclass),
@@ -108,7 +108,7 @@ impl Keeper {
                     return;
                 }
                 Err(why) => {
-                    tracing::warn!(why, "the connection of the store's chores is made anew")
+                    tracing::warn!(why, "the connection of the store's chores is made anew");
                 }
             }
         }

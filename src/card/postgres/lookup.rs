@@ -46,7 +46,7 @@ const FORWARDED: &str = "SELECT w.place, u.change, j.record
         SELECT k.key, k.intent FROM transaction AS k
         WHERE k.key BETWEEN w.first AND w.last AND k.intent IS NOT NULL
             AND (k.key = w.key OR k.pan_hash = w.pan_hash)
-        ORDER BY k.key = w.key DESC, k.sent DESC LIMIT 1) AS t ON true
+        ORDER BY k.key = w.key DESC, k.sent DESC, k.intent DESC LIMIT 1) AS t ON true
     LEFT JOIN unsettled AS u
         ON u.key = coalesce((SELECT x.key FROM unsettled AS x WHERE x.key = w.key), t.key)
     LEFT JOIN journal AS j ON j.position = t.intent AND u.key IS NULL

@@ -166,9 +166,9 @@ impl PostgresStore {
         }
         let name = format!("pinion node {node}");
         let connector = Connector::new(&options.url, options.tls.clone(), &name)?;
-        let writes = connector.named(&format!("{name} writes"));
-        let Begun { fence, writing, head, stan } = Fence::begin(writes, node).await?;
-        proof::check(&writing.session.client, &*vault).await?;
+        let Begun { fence, writing: lane, head, stan } =
+            Fence::begin(connector.named(&format!("{name} writes")), node).await?;
+        proof::check(&lane.session.client, &*vault).await?;
         let shared = Arc::new(Shared::new(node, IN_PROGRESS_MAX, options.unsettled_max));
         shared.durable.store(head.position, Ordering::Release);
         let (queue, waiting) = mpsc::channel(COMMIT_QUEUE_MAX);
@@ -193,7 +193,7 @@ impl PostgresStore {
             journal_retention: options.journal_retention(),
             queue: looks,
         };
-        let mut tasks = vec![tokio::spawn(writer.run(writing)), tokio::spawn(keeper.run())];
+        let mut tasks = vec![tokio::spawn(writer.run(lane)), tokio::spawn(keeper.run())];
         let mut lanes = Vec::new();
         for _ in 0..options.connections.saturating_sub(2).max(1) {
             let (lane, task) = Lane::start(connector.named(&format!("{name} reads")));

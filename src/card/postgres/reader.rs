@@ -73,7 +73,7 @@ impl Reader {
         loop {
             let Some((session, lookups)) = self.connect().await else { return };
             self.up.store(true, Ordering::Release);
-            let closed = self.serve(session, &lookups).await;
+            let closed = Box::pin(self.serve(session, &lookups)).await;
             self.up.store(false, Ordering::Release);
             if closed {
                 return;
@@ -92,7 +92,7 @@ impl Reader {
                     Ok(session) => match Lookups::prepare(&session.client).await {
                         Ok(lookups) => return Some((session, lookups)),
                         Err(error) => {
-                            tracing::debug!(why = words(&error), "a connection is of no use")
+                            tracing::debug!(why = words(&error), "a connection is of no use");
                         }
                     },
                     Err(error) => tracing::debug!(%error, "no connection to the database"),

@@ -43,12 +43,13 @@ const CARDS: &str = "SELECT c.pan_hash, c.sequence, c.version
     JOIN card AS c ON c.pan_hash = w.pan_hash AND c.sequence = w.sequence
     ORDER BY c.pan_hash, c.sequence FOR NO KEY UPDATE OF c";
 
-/// Waits for another node that has taken the same key in a transaction of its own; takes those that nobody has.
+/// Waits for another node that has taken the same key in a transaction of its own; takes those that nobody has. What is
+/// sent by one batch has one number, and its order by position.
 const KEYS: &str = "INSERT INTO transaction
         (key, fingerprint, state, code, host, position, at, intent, sent, pan_hash)
     SELECT w.key, w.fingerprint, w.state, w.code, w.host, w.position, w.at,
         CASE WHEN w.state = 1 THEN w.position END,
-        CASE WHEN w.state = 1 THEN nextval('sending') END,
+        CASE WHEN w.state = 1 THEN (SELECT nextval('sending')) END,
         CASE WHEN w.state = 1 THEN w.pan_hash END
     FROM (SELECT * FROM unnest($1::bytea[], $2::int8[], $3::int2[], $4::int2[], $5::int4[], $6::int8[], $7::int8[],
               $8::bytea[]) AS k (key, fingerprint, state, code, host, position, at, pan_hash) ORDER BY key) AS w
@@ -98,7 +99,7 @@ const WAIT: &str =
 fn put_open() -> String {
     format!(
         "INSERT INTO unsettled (key, sent, host, pan_hash, position, at, change, node, epoch, in_flight_until)
-         SELECT w.key, coalesce(w.sent, nextval('sending')), w.host, w.pan_hash, w.position, w.at, w.change, $9, $10,
+         SELECT w.key, coalesce(w.sent, (SELECT nextval('sending'))), w.host, w.pan_hash, w.position, w.at, w.change, $9, $10,
              CASE WHEN w.waits THEN '-infinity' ELSE clock_timestamp() + interval '{STORE_FLIGHT_SECONDS} s' END
          FROM unnest($1::bytea[], $2::int8[], $3::int4[], $4::bytea[], $5::int8[], $6::int8[], $7::bytea[], $8::bool[])
              AS w (key, sent, host, pan_hash, position, at, change, waits)

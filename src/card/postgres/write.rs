@@ -34,25 +34,19 @@ pub(super) struct Written {
     pub(super) head: Head,
 }
 
-impl Default for Head {
-    fn default() -> Self {
-        Self { position: 0, mac: [0; 32] }
-    }
-}
-
 /// Records, column by column.
 #[derive(Default)]
 pub(super) struct Records {
     positions: Vec<i64>,
     ats: Vec<i64>,
-    records: Vec<Vec<u8>>,
+    bytes: Vec<Vec<u8>>,
 }
 
 impl Records {
     pub(super) fn push(&mut self, position: u64, at: WallMillis, record: Vec<u8>) {
         self.positions.push(position.cast_signed());
         self.ats.push(at.0.cast_signed());
-        self.records.push(record);
+        self.bytes.push(record);
     }
 }
 
@@ -157,11 +151,11 @@ impl Written {
         let mac = &self.head.mac[..];
         let position = self.head.position.cast_signed();
         let stan = self.stan.map(|stan| stan.0.cast_signed());
-        let Records { positions: numbers, ats, records } = &self.records;
+        let Records { positions: numbers, ats, bytes } = &self.records;
         let all = tokio::join!(
             biased;
             maybe(!self.cards.is_empty(), self.put_cards(client, sql)),
-            maybe(!numbers.is_empty(), async { client.execute(&sql.append, &[numbers, ats, records]).await }),
+            maybe(!numbers.is_empty(), async { client.execute(&sql.append, &[numbers, ats, bytes]).await }),
             maybe(!freed.is_empty(), async { client.execute(&sql.free, &[&freed]).await }),
             maybe(!renumbered.is_empty(), async { client.execute(&sql.renumber, &[&renumbered, &positions]).await }),
             maybe(!self.answered.is_empty(), self.answer(client, sql)),
@@ -171,9 +165,22 @@ impl Written {
             maybe(!numbers.is_empty(), async { client.execute(&sql.advance, &[&node, &position, &mac, &stan]).await }),
             client.batch_execute("COMMIT"),
         );
-        let (a, b, c, d, e, f, g, h, i, committed) = all;
+        let (
+            put,
+            appended,
+            freed,
+            renumbered,
+            answered,
+            closed,
+            waiting,
+            opened,
+            advanced,
+            committed,
+        ) = all;
         // A statement that fails turns the commit into a rollback, which PostgreSQL calls a success.
-        for statement in [a, b, c, d, e, f, g, h, i] {
+        let statements =
+            [put, appended, freed, renumbered, answered, closed, waiting, opened, advanced];
+        for statement in statements {
             match statement {
                 Ok(_) => {}
                 Err(error) if error.as_db_error().is_some() => return Ended::RolledBack(error),

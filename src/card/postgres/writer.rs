@@ -65,10 +65,10 @@ struct Waiting {
 
 impl Writer {
     /// Works until every sender is gone.
-    pub(super) async fn run(mut self, mut writing: Writing) {
+    pub(super) async fn run(mut self, mut lane: Writing) {
         let mut first = Vec::new();
         loop {
-            match self.serve(&mut writing, first).await {
+            match Box::pin(self.serve(&mut lane, first)).await {
                 Stopped::Closed => return,
                 Stopped::Fenced(why) => {
                     self.shared.poison(why);
@@ -77,7 +77,7 @@ impl Writer {
                 Stopped::Lost(why, batch) => {
                     self.shared.down(why);
                     match self.recover(batch).await {
-                        Some((again, outcomes)) => (writing, first) = (again, outcomes),
+                        Some((again, outcomes)) => (lane, first) = (again, outcomes),
                         None => break,
                     }
                 }
@@ -88,7 +88,7 @@ impl Writer {
         }
     }
 
-    async fn serve(&mut self, writing: &mut Writing, mut waiting: Vec<Work>) -> Stopped {
+    async fn serve(&mut self, lane: &mut Writing, mut waiting: Vec<Work>) -> Stopped {
         loop {
             if waiting.is_empty() {
                 tokio::select! {
@@ -98,52 +98,49 @@ impl Writer {
                             return Stopped::Closed;
                         }
                     }
-                    () = writing.session.ended() => {
+                    () = lane.session.ended() => {
                         return Stopped::Lost("the connection was closed".to_owned(), None);
                     }
                 }
             }
             let rest = waiting.split_off(waiting.len().min(COMMIT_BATCH_MAX));
             let works = std::mem::replace(&mut waiting, rest);
-            if let Err(stopped) = self.commit(writing, Batch::new(works, self.head)).await {
-                waiting.into_iter().for_each(|work| work.refuse(StoreError::Unavailable));
+            if let Err(stopped) = Box::pin(self.commit(lane, Batch::new(works, self.head))).await {
+                for work in waiting {
+                    work.refuse(StoreError::Unavailable);
+                }
                 return stopped;
             }
         }
     }
 
     /// One batch, both rounds.
-    async fn commit(&mut self, writing: &Writing, mut batch: Batch) -> Result<(), Stopped> {
-        let Writing { session, sql } = writing;
-        let (node, epoch) = (self.fence.node.cast_signed(), self.fence.epoch);
+    async fn commit(&mut self, lane: &Writing, mut batch: Batch) -> Result<(), Stopped> {
         let begun = self.clock.now();
         if is_exhausted(self.fence.node, self.head.position, COMMIT_BATCH_MAX) {
             batch.refuse(StoreError::Poisoned);
             return Err(Stopped::Fenced("the node has numbered all its records".to_owned()));
         }
+        let (node, epoch) = (self.fence.node.cast_signed(), self.fence.epoch);
         let ask = batch.ask(&self.shared);
-        let asked = in_time(ask.run(&session.client, sql, node, epoch)).await;
-        let found = match asked {
+        let asked = Box::pin(ask.run(&lane.session.client, &lane.sql, node, epoch));
+        let found = match in_time(asked).await {
             Ok(Ok(found)) => found,
             // The commit was not even sent.
             Ok(Err(error)) if session_survives(&error) => {
                 let busy = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
                 let is_busy = error.code().is_some_and(|code| busy.contains(code));
                 tracing::warn!(why = words(&error), is_busy, "a batch is refused by the database");
-                let rolled_back = in_time(session.client.batch_execute("ROLLBACK")).await;
                 batch.refuse(if is_busy { StoreError::Full } else { StoreError::Unavailable });
-                return match rolled_back {
-                    Ok(Ok(())) => Ok(()),
-                    _ => Err(Stopped::Lost(words(&error), None)),
-                };
+                return roll_back(lane).await;
             }
             Ok(Err(error)) => {
                 batch.refuse(StoreError::Unavailable);
                 return Err(Stopped::Lost(words(&error), None));
             }
-            Err(late) => {
+            Err(why) => {
                 batch.refuse(StoreError::Unavailable);
-                return Err(Stopped::Lost(late.to_owned(), None));
+                return Err(Stopped::Lost(why.to_owned(), None));
             }
         };
         if found.head != Some((epoch, self.head.position.cast_signed())) {
@@ -152,16 +149,12 @@ impl Writer {
         }
         let written = batch.judge(&self.shared, &*self.vault, &found);
         if written.is_empty() {
-            let rolled_back = in_time(session.client.batch_execute("ROLLBACK")).await;
             batch.publish(&self.shared);
-            return match rolled_back {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(Stopped::Lost(words(&error), None)),
-                Err(late) => Err(Stopped::Lost(late.to_owned(), None)),
-            };
+            return roll_back(lane).await;
         }
         let records = batch.head.position - self.head.position;
-        match in_time(written.run(&session.client, sql, node, epoch)).await {
+        let ended = Box::pin(written.run(&lane.session.client, &lane.sql, node, epoch));
+        match in_time(ended).await {
             Ok(Ended::Committed) => {
                 self.seconds.record(self.clock.now().saturating_sub(begun).as_secs_f64());
                 #[expect(clippy::cast_precision_loss, reason = "at most COMMIT_BATCH_MAX")]
@@ -170,19 +163,13 @@ impl Writer {
                 Ok(())
             }
             Ok(Ended::RolledBack(error)) => {
-                tracing::error!(
-                    why = words(&error),
-                    "a batch is refused by the database: nothing of it is kept"
-                );
+                let why = words(&error);
+                tracing::error!(why, "a batch is refused by the database: nothing of it is kept");
                 batch.refuse(StoreError::Unavailable);
-                if session_survives(&error) {
-                    Ok(())
-                } else {
-                    Err(Stopped::Lost(words(&error), None))
-                }
+                if session_survives(&error) { Ok(()) } else { Err(Stopped::Lost(why, None)) }
             }
             Ok(Ended::Unknown(error)) => Err(Stopped::Lost(words(&error), Some(batch))),
-            Err(late) => Err(Stopped::Lost(late.to_owned(), Some(batch))),
+            Err(why) => Err(Stopped::Lost(why.to_owned(), Some(batch))),
         }
     }
 
@@ -230,14 +217,14 @@ impl Writer {
                     self.shared.poison(self.fence.taken());
                     return None;
                 }
-                Ok(Taken::Ours(writing, head)) => {
+                Ok(Taken::Ours(lane, head)) => {
                     if !self.resolve(&mut waiting, head) {
                         self.shared.poison(self.fence.taken());
                         return None;
                     }
-                    self.fence.session = Some(writing.session.id.clone());
+                    self.fence.session = Some(lane.session.id.clone());
                     self.shared.up();
-                    return Some((writing, waiting.outcomes));
+                    return Some((*lane, waiting.outcomes));
                 }
                 Err(ConnectError::Schema { found }) => {
                     self.shared.poison(ConnectError::Schema { found }.to_string());
@@ -252,7 +239,8 @@ impl Writer {
     /// nor the one after it, so somebody else has written.
     fn resolve(&mut self, waiting: &mut Waiting, head: Head) -> bool {
         let (batch, doubts) = (waiting.batch.take(), waiting.doubts.take());
-        let after = batch.as_ref().map(|b| b.head).or(doubts.as_ref().map(|(_, head)| *head));
+        let after =
+            batch.as_ref().map(|b| b.head).or_else(|| doubts.as_ref().map(|(_, head)| *head));
         if after == Some(head) {
             tracing::info!("a batch whose connection broke was committed");
             if let Some(batch) = batch {
@@ -286,6 +274,15 @@ impl Waiting {
 
 fn is_outcome(work: &Work) -> bool {
     matches!(work, Work::Change { claim, .. } if claim.intent().is_some())
+}
+
+/// Ends a transaction that writes nothing.
+async fn roll_back(lane: &Writing) -> Result<(), Stopped> {
+    match in_time(lane.session.client.batch_execute("ROLLBACK")).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Stopped::Lost(words(&error), None)),
+        Err(why) => Err(Stopped::Lost(why.to_owned(), None)),
+    }
 }
 
 /// A round trip has its bound: past it the database counts as gone.

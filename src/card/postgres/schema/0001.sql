@@ -16,7 +16,7 @@ CREATE UNIQUE INDEX card_card_id ON card (card_id) WHERE card_id IS NOT NULL;
 CREATE UNIQUE INDEX card_pan_token ON card (pan_token) WHERE pan_token IS NOT NULL;
 CREATE UNIQUE INDEX card_payment_instrument ON card (payment_instrument) WHERE payment_instrument IS NOT NULL;
 
--- The order in which changes were sent, over all nodes.
+-- The order in which changes were sent, over all nodes: one number a batch, then by position.
 CREATE SEQUENCE sending;
 
 -- What became of each key within the retention. Its primary key is what makes one request one change on all nodes.
@@ -55,7 +55,7 @@ CREATE TABLE unsettled (
     at int8 NOT NULL,
     change bytea NOT NULL
 ) WITH (fillfactor = 75, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
-CREATE INDEX unsettled_sent ON unsettled (sent);
+CREATE INDEX unsettled_sent ON unsettled (sent, position);
 CREATE INDEX unsettled_card ON unsettled (pan_hash);
 
 -- The newest record of each node and the one before its oldest. The row's lock is what one node's writers meet at.
