@@ -316,8 +316,8 @@ impl Judge<'_> {
         let came_again = known.and_then(|known| known.intent);
         let is_another = came_again.is_some_and(|intent| intent != change.sequence.cast_signed());
         let open = self.found.open.get(&key.0);
-        if is_another || self.shared.is_in_progress(key) || open.is_some_and(|open| open.in_flight)
-        {
+        let in_progress = self.shared.is_in_progress(key) && !self.released.contains(&key);
+        if is_another || in_progress || self.is_in_flight(key) {
             return Err(StoreError::Conflict);
         }
         if open.is_none() && !self.reopened.contains(&key.0) && !self.shared.book() {

@@ -64,7 +64,8 @@ struct Lease {
     tried: u64,
 }
 
-struct Statements {
+/// The statements.
+pub(super) struct Statements {
     take: Statement,
     due: Statement,
     listed: Statement,
@@ -95,11 +96,16 @@ const COUNT: &str =
     min(at) FILTER (WHERE in_flight_until <= clock_timestamp()) FROM unsettled";
 
 impl Keeper {
+    /// Its first session.
+    pub(super) async fn open(&self) -> Result<(Session, Statements), ConnectError> {
+        open(&self.connector).await
+    }
+
     /// Works until the store is closed.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self, first: (Session, Statements)) {
         let mut sweep = Sweep::default();
+        let (mut session, mut sql) = first;
         loop {
-            let Some((mut session, sql)) = self.connect().await else { return };
             match self.serve(&mut session, &sql, &mut sweep).await {
                 Ok(()) => {
                     let limit = Duration::from_secs(STORE_READ_SECONDS);
@@ -111,6 +117,8 @@ impl Keeper {
                     tracing::warn!(why, "the connection of the store's chores is made anew");
                 }
             }
+            let Some(again) = self.connect().await else { return };
+            (session, sql) = again;
         }
     }
 

@@ -183,7 +183,7 @@ impl PostgresStore {
             batch_size: metrics::histogram!("pinion_commit_batch_size"),
             seconds: metrics::histogram!("pinion_commit_seconds"),
         };
-        let (asks, looks) = mpsc::channel(COMMIT_QUEUE_MAX);
+        let (asks, looked) = mpsc::channel(COMMIT_QUEUE_MAX);
         let keeper = Keeper {
             connector: connector.named(&format!("{name} chores")),
             shared: Arc::clone(&shared),
@@ -191,12 +191,13 @@ impl PostgresStore {
             epoch,
             retention: options.transaction_retention,
             journal_retention: options.journal_retention(),
-            queue: looks,
+            queue: looked,
         };
-        let mut tasks = vec![tokio::spawn(writer.run(lane)), tokio::spawn(keeper.run())];
+        let looks = keeper.open().await?;
+        let mut tasks = vec![tokio::spawn(writer.run(lane)), tokio::spawn(keeper.run(looks))];
         let mut lanes = Vec::new();
         for _ in 0..options.connections.saturating_sub(2).max(1) {
-            let (lane, task) = Lane::start(connector.named(&format!("{name} reads")));
+            let (lane, task) = Lane::start(connector.named(&format!("{name} reads"))).await?;
             lanes.push(lane);
             tasks.push(task);
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::card::postgres::connect::{Connector, Session, session_survives, words};
+use crate::card::postgres::connect::{ConnectError, Connector, Session, session_survives, words};
 use crate::card::postgres::lookup::{KeyRow, Lookups, Round};
 use crate::card::{CardRecord, StoreError, Unsettled};
 use crate::domain::pan::PanHash;
@@ -59,25 +59,36 @@ struct Reader {
 }
 
 impl Lane {
-    /// Starts one. It connects by itself, now and whenever its connection breaks.
-    pub(super) fn start(connector: Connector) -> (Self, tokio::task::JoinHandle<()>) {
+    /// Connects, and starts its task, which connects anew whenever the connection breaks.
+    pub(super) async fn start(
+        connector: Connector,
+    ) -> Result<(Self, tokio::task::JoinHandle<()>), ConnectError> {
         let (queue, waiting) = mpsc::channel(STORE_READ_QUEUE_MAX);
-        let up = Arc::new(AtomicBool::new(false));
+        let up = Arc::new(AtomicBool::new(true));
+        let first = open(&connector).await?;
         let reader = Reader { connector, queue: waiting, up: Arc::clone(&up) };
-        (Self { queue, up }, tokio::spawn(reader.run()))
+        Ok((Self { queue, up }, tokio::spawn(reader.run(first))))
     }
 }
 
+/// A session with its statements.
+async fn open(connector: &Connector) -> Result<(Session, Lookups), ConnectError> {
+    let session = connector.connect().await?;
+    let lookups = Lookups::prepare(&session.client).await?;
+    Ok((session, lookups))
+}
+
 impl Reader {
-    async fn run(mut self) {
+    async fn run(mut self, first: (Session, Lookups)) {
+        let (mut session, mut lookups) = first;
         loop {
-            let Some((session, lookups)) = self.connect().await else { return };
             self.up.store(true, Ordering::Release);
-            let closed = Box::pin(self.serve(session, &lookups)).await;
-            self.up.store(false, Ordering::Release);
-            if closed {
+            if Box::pin(self.serve(session, &lookups)).await {
                 return;
             }
+            self.up.store(false, Ordering::Release);
+            let Some(again) = self.connect().await else { return };
+            (session, lookups) = again;
         }
     }
 
@@ -87,14 +98,8 @@ impl Reader {
         loop {
             let wait = pause;
             let attempt = async {
-                let session = self.connector.connect().await;
-                match session {
-                    Ok(session) => match Lookups::prepare(&session.client).await {
-                        Ok(lookups) => return Some((session, lookups)),
-                        Err(error) => {
-                            tracing::debug!(why = words(&error), "a connection is of no use");
-                        }
-                    },
+                match open(&self.connector).await {
+                    Ok(opened) => return Some(opened),
                     Err(error) => tracing::debug!(%error, "no connection to the database"),
                 }
                 tokio::time::sleep(wait).await;

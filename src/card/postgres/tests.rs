@@ -3,7 +3,6 @@
 //! Helpers and scenes are those of the embedded store's tests wherever they speak of the trait.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::card::Settled;
@@ -42,11 +41,7 @@ fn options(url: &str, node: u16) -> PostgresOptions {
 }
 
 async fn open(options: PostgresOptions) -> PostgresStore {
-    let store = PostgresStore::connect(options, Arc::new(TestVault(7))).await.unwrap();
-    while !store.lanes.iter().all(|lane| lane.up.load(Ordering::Acquire)) {
-        tokio::task::yield_now().await;
-    }
-    store
+    PostgresStore::connect(options, Arc::new(TestVault(7))).await.unwrap()
 }
 
 async fn connect(url: &str, node: u16) -> PostgresStore {
