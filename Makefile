@@ -10,13 +10,15 @@ APT = $(if $(filter 0,$(shell id -u)),,sudo) apt-get install --yes --no-install-
 demo:
 	cargo run --release --locked -- demo
 
-# Needs nothing but Rust and a network for crates. tests/requirements.txt names the independent implementation that some
-# tests compare with; it goes into target/, never into the system. So does promtool, out of Debian's package prometheus:
-# unpacked and not installed, so that no service comes with it.
+# Needs nothing but Rust and a network for crates; installs Debian's chromium and postgresql where they are missing.
+# tests/requirements.txt names the independent implementation that some tests compare with; it goes into target/, never
+# into the system. So does promtool, out of Debian's package prometheus: unpacked and not installed, so that no service
+# comes with it.
 test:
 	@if [ -f tests/requirements.txt ]; then $(MAKE) --no-print-directory target/venv/done; fi
 	@command -v promtool >/dev/null || $(MAKE) --no-print-directory target/promtool/usr/bin/promtool
 	@command -v chromium >/dev/null || $(APT) chromium || { $(APT_UPDATE) && $(APT) chromium; }
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(APT) postgresql || { $(APT_UPDATE) && $(APT) postgresql; }
 	PATH="$(CURDIR)/target/venv/bin:$(CURDIR)/target/promtool/usr/bin:$$PATH" cargo test --locked
 	PATH="$(CURDIR)/target/venv/bin:$(CURDIR)/target/promtool/usr/bin:$$PATH" PINION_TEST_HSM=payshield cargo test --locked --test functional
 

@@ -202,12 +202,47 @@ pub const SETTLE_REASON_BYTES_MAX: usize = 200;
 pub const NOTE_BYTES_MAX: usize = 200;
 /// PINs drawn before a product's rules are taken for ones that no PIN meets: the request is declined.
 pub const PIN_DRAWS_MAX: usize = 64;
+/// Switches that may share one database. Configuration refuses a higher number.
+pub const STORE_NODES_MAX: u16 = 255;
+/// The number that commands such as `pinion cards` have, so that they work while the switches run: no switch has it.
+pub const STORE_COMMANDS_NODE: u16 = STORE_NODES_MAX;
+/// Connections one switch may have to its database. Configuration refuses more.
+pub const STORE_CONNECTIONS_MAX: usize = 64;
+/// Questions that may wait for one of these connections. Further ones are refused: the request is shed with 91.
+pub const STORE_READ_QUEUE_MAX: usize = 4096;
+/// Questions one connection asks at a time; the rest waits for its next.
+pub const STORE_READ_BATCH_MAX: usize = 256;
+/// Longest time a connection to the database may take to be made, for each of its hosts. Then it is tried again.
+pub const STORE_CONNECT_SECONDS: u64 = 2;
+/// Longest time the database may take to answer a question. Then it counts as gone, and is connected to anew.
+pub const STORE_READ_SECONDS: u64 = 4;
+/// Longest time a statement waits for a row that another switch works on. Then its batch is refused.
+pub const STORE_LOCK_SECONDS: u64 = 3;
+/// Longest time the database may take for one round of a batch. Then it counts as gone, and is connected to anew.
+pub const STORE_WRITE_SECONDS: u64 = 5;
+/// Longest time a batch waits to learn whether it was committed when its connection broke. Then its callers are told
+/// that nobody knows, and their keys stay taken until it is known.
+pub const STORE_DOUBT_SECONDS: u64 = 5;
+/// Time after which a forwarded change is reversed by whoever is there: its switch must have ended it by then.
+pub const STORE_FLIGHT_SECONDS: u64 = 75;
+/// Time for which a switch may send the reversals of a host, unless it renews that.
+pub const STORE_LEASE_SECONDS: u64 = 5;
+/// Longest pause between two tries to connect to the database.
+pub const STORE_RECONNECT_MS_MAX: u64 = 1000;
+/// Cards of one statement of an import.
+pub const STORE_IMPORT_ROWS: usize = 1024;
 /// Bytes of one journal record.
 pub const RECORD_BYTES_MAX: usize = 1280;
 
 const _: () = {
     assert!(FRAME_BYTES_MAX <= u16::MAX as usize, "spans of a message are 16 bits");
     assert!(COMMIT_BATCH_MAX <= COMMIT_QUEUE_MAX, "a batch cannot outgrow its queue");
+    assert!(STORE_READ_BATCH_MAX <= STORE_READ_QUEUE_MAX, "nor can a question's");
+    assert!(
+        REQUEST_MS_MAX + 2 * STORE_WRITE_SECONDS * 1000 < STORE_FLIGHT_SECONDS * 1000,
+        "a request ends, and its outcome is written, before anybody else may reverse it"
+    );
+    assert!(STORE_LOCK_SECONDS < STORE_WRITE_SECONDS, "a lock is given up before its session is");
     assert!(IN_FLIGHT_PER_LINK_MAX <= COMMIT_QUEUE_MAX, "one link's work fits the commit queue");
     assert!(HOST_BATCH_BYTES < HOST_UNWRITTEN_MAX, "a batch is written before it is too much");
     assert!(MATCH_KEY_BYTES_MAX <= u8::MAX as usize, "its length is one byte");

@@ -2,15 +2,15 @@
 //!
 //! The chain begins at the anchor, which trimming moves. A changed, missing or exchanged record breaks it; what was cut
 //! off at the end and the rows together cannot be seen from inside (compare the last number with an older report).
-//! **Never here:** a repair. Where next: `embedded::committer`, which links it.
+//! **Never here:** a repair. Where next: `embedded::committer` and `postgres::batch`, which link it.
 
 mod line;
 
 use std::ops::ControlFlow;
 
-use crate::card::embedded::{
-    Anchor, CodecError, JournalError, TablesError, decode_record, split_mac,
-};
+use crate::card::codec::{CodecError, decode_record, split_mac};
+use crate::card::embedded::{Anchor, JournalError, TablesError};
+use crate::card::postgres::ConnectError;
 use crate::domain::vault::Vault;
 
 /// A chain that holds.
@@ -36,6 +36,9 @@ pub enum AuditError {
         /// Its number.
         sequence: u64,
     },
+    /// The database cannot be asked.
+    #[error(transparent)]
+    Database(#[from] ConnectError),
     /// The journal cannot be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -58,6 +61,48 @@ pub enum AuditError {
     },
 }
 
+/// A walk along one chain, record by record.
+pub(crate) struct Walk<'a> {
+    vault: &'a dyn Vault,
+    anchor: u64,
+    last: u64,
+    next: u64,
+    head: [u8; 32],
+}
+
+impl<'a> Walk<'a> {
+    /// From the record after `anchor` up to `last`.
+    pub(crate) fn new(vault: &'a dyn Vault, anchor: Anchor, last: u64) -> Self {
+        let Anchor { sequence, mac } = anchor;
+        Self { vault, anchor: sequence, last, next: sequence + 1, head: mac }
+    }
+
+    /// The number of the record that comes next.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Checks one record, stored under `sequence`.
+    pub(crate) fn take(&mut self, sequence: u64, bytes: &[u8]) -> Result<(), AuditError> {
+        self.head = check(self.vault, &self.head, self.next, sequence, bytes)?;
+        self.next += 1;
+        Ok(())
+    }
+
+    /// The end of the walk.
+    pub(crate) fn finish(self) -> Result<AuditReport, AuditError> {
+        if self.next <= self.last {
+            return Err(AuditError::Missing { sequence: self.next });
+        }
+        Ok(AuditReport {
+            anchor: self.anchor,
+            records: self.next - 1 - self.anchor,
+            last: self.next - 1,
+            head: self.head,
+        })
+    }
+}
+
 /// Walks the records after `anchor` up to `last`, which `scan` brings in order.
 pub(crate) fn walk(
     vault: &dyn Vault,
@@ -66,36 +111,26 @@ pub(crate) fn walk(
     mut progress: impl FnMut(u64),
     scan: impl FnOnce(u64, &mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>) -> Result<(), JournalError>,
 ) -> Result<AuditReport, AuditError> {
-    let mut head = anchor.mac;
-    let mut next = anchor.sequence + 1;
+    let mut walk = Walk::new(vault, anchor, last);
     let mut wrong = None;
-    scan(next, &mut |sequence, bytes| {
-        if last < next {
+    scan(walk.next(), &mut |sequence, bytes| {
+        if last < walk.next() {
             return ControlFlow::Break(());
         }
-        match check(vault, &head, next, sequence, bytes) {
-            Ok(mac) => head = mac,
-            Err(error) => {
-                wrong = Some(error);
-                return ControlFlow::Break(());
-            }
+        if let Err(error) = walk.take(sequence, bytes) {
+            wrong = Some(error);
+            return ControlFlow::Break(());
         }
         progress(sequence);
-        next += 1;
         ControlFlow::Continue(())
     })?;
-    if let Some(wrong) = wrong {
-        return Err(wrong);
-    }
-    if next <= last {
-        return Err(AuditError::Missing { sequence: next });
-    }
-    Ok(AuditReport {
-        anchor: anchor.sequence,
-        records: next - 1 - anchor.sequence,
-        last: next - 1,
-        head,
-    })
+    wrong.map_or_else(|| walk.finish(), Err)
+}
+
+/// One record as JSON, without card data.
+pub(crate) fn tell_record(sequence: u64, bytes: &[u8]) -> Result<serde_json::Value, AuditError> {
+    let record = decode_record(bytes).map_err(|why| AuditError::Unreadable { sequence, why })?;
+    Ok(line::line(&record))
 }
 
 /// Tells every record after `anchor`, in order, as JSON without card data.
@@ -108,13 +143,13 @@ pub(crate) fn tell(
     scan: impl FnOnce(u64, &mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>) -> Result<(), JournalError>,
 ) -> Result<(), AuditError> {
     let mut wrong = None;
-    scan(anchor.sequence + 1, &mut |sequence, bytes| match decode_record(bytes) {
-        Ok(record) => {
-            told(&line::line(&record));
+    scan(anchor.sequence + 1, &mut |sequence, bytes| match tell_record(sequence, bytes) {
+        Ok(line) => {
+            told(&line);
             ControlFlow::Continue(())
         }
-        Err(why) => {
-            wrong = Some(AuditError::Unreadable { sequence, why });
+        Err(error) => {
+            wrong = Some(error);
             ControlFlow::Break(())
         }
     })?;

@@ -3,9 +3,10 @@
 //! Card `i` of seed `s` has the account `(s × 1 000 003 + i)` modulo the BIN's room, so that two seeds meet late and a
 //! load generator can name any card without a list. **Never here:** PINs; the caller makes the references.
 
-use crate::card::embedded::{BulkError, EmbeddedStore};
+use crate::card::embedded::BulkError;
 use crate::card::product::Product;
 use crate::card::record::{AccountStatus, AccountType, CardRecord, CardStatus};
+use crate::card::{Cards, Load};
 use crate::domain::pan::Pan;
 use crate::domain::pin::Reference;
 use crate::domain::vault::{Vault, VaultError};
@@ -84,7 +85,7 @@ fn check_digit(digits: &[u8]) -> u8 {
 /// # Errors
 /// [`GenerateError`]; the cards put until then stay, and the audit says so.
 pub fn generate(
-    store: &mut EmbeddedStore,
+    store: &mut impl Cards,
     vault: &dyn Vault,
     product: &Product,
     seed: u64,
@@ -98,7 +99,7 @@ pub fn generate(
         return Err(too_long());
     }
     let source = format!("generate {count} {} seed {seed}", product.name);
-    let mut bulk = store.bulk(&source)?;
+    let mut bulk = store.load(&source)?;
     for index in 0..count {
         let pan = pan(&product.bin, seed, index).ok_or_else(too_long)?;
         let card = CardRecord {
@@ -131,6 +132,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::card::embedded::EmbeddedStore;
     use crate::card::embedded::tests::{TestVault, options};
     use crate::card::transfer::tests::products;
 

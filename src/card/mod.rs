@@ -1,6 +1,6 @@
 //! What the card management system knows: cards, products, gates, and the journal of every change.
 //!
-//! [`Store`] is the trait; [`embedded`] its default family. **Never here:** sockets, PIN arithmetic, response codes.
+//! [`Store`] is the trait; [`embedded`] its default family, [`postgres`] the one of several switches. **Never here:** sockets, PIN arithmetic, response codes.
 //! Where next: `record` for a card, `product` for its rules, `gates` for who is refused, `embedded` for the disk.
 
 use std::future::Future;
@@ -13,17 +13,29 @@ use crate::domain::outcome::{Declined, HostCode, Outcome};
 use crate::domain::pan::PanHash;
 use crate::domain::request::{IdentityKind, LinkId, Operation, Trace, TransactionKey};
 
+pub mod archive;
 pub mod audit;
+mod awaited;
+mod choice;
+mod codec;
 pub mod embedded;
 pub mod gates;
 pub mod generate;
+mod load;
+pub mod postgres;
 pub mod product;
 pub mod receipt;
 pub mod record;
+mod status;
 pub mod transfer;
 
+pub use awaited::AwaitedPostgres;
+pub use choice::{AnyClaim, AnyStore};
+pub use codec::CodecError;
+pub use load::{Cards, Load};
 pub use receipt::Receipt;
 pub use record::CardRecord;
+pub use status::StoreStatus;
 
 /// How a lookup names a card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +151,7 @@ pub enum Seen<Claim> {
     Duplicate,
 }
 
-/// Cards and journal, durable. One family is embedded, one speaks to PostgreSQL (later).
+/// Cards and journal, durable. One family is embedded, one speaks to PostgreSQL.
 pub trait Store: Send + Sync + 'static {
     /// The right to commit one key. Dropping it uncommitted frees the key, so that a repeat may try again.
     type Claim: Send;
@@ -268,6 +280,9 @@ pub enum StoreError {
     /// A bounded queue or table is full.
     #[error("the store is full: a bounded queue or table has no place")]
     Full,
+    /// Another switch took the key of this request first. Look it up: what became of it there is the answer here.
+    #[error("another switch took the key of this request first")]
+    KeyTaken,
     /// A write or sync failed; the store refuses all further commits until restart.
     #[error(
         "the store refuses work since a failed write or sync: see the log, free the disk, restart"

@@ -13,9 +13,9 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::card::embedded::{BulkError, EmbeddedStore};
+use crate::card::embedded::BulkError;
 use crate::card::product::{Product, Products};
-
+use crate::card::{Cards, Load};
 use crate::domain::pan::{Pan, PanHash};
 use crate::domain::pin::Reference;
 use crate::domain::vault::{Vault, VaultError};
@@ -110,7 +110,7 @@ pub struct Import<'a> {
 /// # Errors
 /// [`ImportError`] names file, line and column.
 pub fn import(
-    store: &mut EmbeddedStore,
+    store: &mut impl Cards,
     path: &Path,
     by: &mut Import<'_>,
 ) -> Result<u64, ImportError> {
@@ -138,7 +138,7 @@ pub fn import(
         why: Why::Bulk(e.into(), "-".into()),
     };
     let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-    let mut bulk = store.bulk(&name).map_err(whole)?;
+    let mut bulk = store.load(&name).map_err(whole)?;
     each_row(path, |line, row| {
         let fail = |(column, why)| ImportError { file: path.into(), line, column, why };
         let pan = row.pan().map_err(fail)?;
@@ -229,6 +229,9 @@ fn csv_error(error: &csv::Error) -> Box<str> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {
+    /// The cards cannot be read.
+    #[error("{0}")]
+    Store(#[from] BulkError),
     /// The file cannot be written.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -243,16 +246,16 @@ pub enum ExportError {
 /// # Errors
 /// [`ExportError`] at the first card that cannot be written.
 pub fn export(
-    store: &EmbeddedStore,
+    store: &impl Cards,
     vault: &dyn Vault,
     form: Form,
-    mut out: impl Write,
-    mut progress: impl FnMut(u64),
+    mut out: impl Write + Send,
+    mut progress: impl FnMut(u64) + Send,
 ) -> Result<u64, ExportError> {
     let mut done: u64 = 0;
     let mut failed = None;
     let mut rows = RowWriter::new(form, &mut out)?;
-    store.each_card(|card| {
+    store.each_card(&mut |card| {
         if failed.is_none() {
             failed = Row::of_card(card, vault)
                 .map_err(ExportError::from)
@@ -261,7 +264,7 @@ pub fn export(
             done += 1;
             progress(done);
         }
-    });
+    })?;
     if let Some(failed) = failed {
         return Err(failed);
     }

@@ -6,13 +6,12 @@ mod devices;
 mod hosts;
 mod http;
 mod links;
+mod store;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::card::Store;
-use crate::card::embedded::{EmbeddedStore, StoreOptions};
 use crate::card::product::{Product, Products};
+use crate::card::{AnyStore, Store};
 use crate::cli::Failure;
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::forward::HostId;
@@ -27,6 +26,7 @@ pub(crate) use devices::{key_plan, open_hsm};
 pub(crate) use hosts::{Plan, plan};
 pub(crate) use http::{Doors, doors, resolve};
 pub(crate) use links::{links, load_dialect};
+pub(crate) use store::{connect, database, embedded_options, open_embedded, open_store, options};
 
 /// The switch as this binary runs it.
 pub(crate) type NodeSwitch = Switch<Node>;
@@ -39,26 +39,13 @@ impl Parts for Node {
     type Clock = SystemClock;
     type Hosts = Option<Arc<Nodes>>;
     type Hsm = Arc<Module>;
-    type Store = EmbeddedStore;
+    type Store = AnyStore;
 }
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::Config(error.to_string())
     }
-}
-
-/// Opens the store the configuration names.
-pub(crate) fn open_store(
-    config: &Config,
-    vault: Arc<dyn Vault>,
-    clock: SystemClock,
-) -> Result<EmbeddedStore, Failure> {
-    let mut options = StoreOptions::new(Arc::new(clock));
-    options.transaction_retention = Duration::from_hours(config.store.retention_hours.into());
-    options.transaction_keys_max = config.store.transaction_keys_max;
-    EmbeddedStore::open(&config.store.directory, vault, options)
-        .map_err(|error| Failure::Other(error.into()))
 }
 
 /// Products and routes, with their keys resolved and checked.
@@ -119,7 +106,7 @@ pub(crate) struct Assembled {
 /// Puts the switch together and starts connecting to its nodes. To be called within the runtime.
 pub(crate) fn assemble(
     hsm: Arc<Module>,
-    store: EmbeddedStore,
+    store: AnyStore,
     clock: SystemClock,
     rules: Rules,
     plan: Option<Plan>,

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::card::embedded::EmbeddedStore;
 use crate::card::generate::generate;
 use crate::card::product::Products;
 use crate::card::transfer::{Form, Import, MakeReference, export, import};
 use crate::card::{CardKey, CardRecord};
 use crate::cli::Failure;
+use crate::cli::stores::OpenStore;
 use crate::domain::pan::Pan;
 use crate::domain::pin::Reference;
 use crate::domain::request::IdentityKind;
@@ -129,7 +129,7 @@ enum By {
 /// An open store and what it needs from outside.
 pub(super) struct OpenCards {
     /// The store.
-    pub store: EmbeddedStore,
+    pub store: OpenStore,
     /// Hashes and seals numbers.
     pub vault: Arc<dyn Vault>,
     /// The configured products.
@@ -165,7 +165,7 @@ impl CardsArgs {
 }
 
 fn run_export(cards: &OpenCards, output: Option<PathBuf>, json: bool) -> anyhow::Result<()> {
-    let total = cards.store.status().cards as u64;
+    let total = cards.store.cards_count()?;
     let (bar, progress) = progress(Some(total), "cards");
     let named_json = output.as_deref().is_some_and(|path| Form::of(path) == Form::Json);
     let form = if json || named_json { Form::Json } else { Form::Csv };
@@ -176,7 +176,7 @@ fn run_export(cards: &OpenCards, output: Option<PathBuf>, json: bool) -> anyhow:
         export(&cards.store, vault, form, BufWriter::new(&file), progress)?;
         file.sync_all()?;
     } else {
-        let out = BufWriter::new(std::io::stdout().lock());
+        let out = BufWriter::new(std::io::stdout());
         export(&cards.store, vault, form, out, progress)?;
     }
     bar.finish_and_clear();
@@ -257,12 +257,12 @@ fn run_show(
     let found = match by {
         By::Pan => {
             let pan = Pan::parse(value.as_bytes()).context("the number is none")?;
-            cards.store.find(CardKey::Pan(cards.vault.pan_hash(&pan), seq))
+            cards.store.find(CardKey::Pan(cards.vault.pan_hash(&pan), seq))?
         }
-        By::CardId => cards.store.find(CardKey::Identity(IdentityKind::CardId, value)),
-        By::PanToken => cards.store.find(CardKey::Identity(IdentityKind::PanToken, value)),
+        By::CardId => cards.store.find(CardKey::Identity(IdentityKind::CardId, value))?,
+        By::PanToken => cards.store.find(CardKey::Identity(IdentityKind::PanToken, value))?,
         By::PaymentInstrument => {
-            cards.store.find(CardKey::Identity(IdentityKind::PaymentInstrument, value))
+            cards.store.find(CardKey::Identity(IdentityKind::PaymentInstrument, value))?
         }
     };
     let Some(card) = found else {

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::cli::{Failure, boot};
 use crate::hsm::module::KeyBook;
-use crate::ops::config::{Config, HostNode, HsmDevice, Postilion};
+use crate::ops::config::{Config, HostNode, HsmDevice, Postilion, Store};
 
 /// Arguments of `pinion check`.
 #[derive(Debug, Args)]
@@ -50,7 +50,10 @@ impl Check {
                 "http": doors.map(|doors| doors.listen.to_string()),
                 "connects": connects.iter().map(Connects::json).collect::<Vec<_>>(),
                 "devices": config.hsm.devices.iter().map(device).collect::<Vec<_>>(),
-                "store": config.store.directory,
+                "store": match &config.store.postgres {
+                    Some(postgres) => postgres.url.masked(),
+                    None => config.store.directory.display().to_string(),
+                },
                 "keys": hsm.keys().len(),
                 "products": rules.products.iter().count(),
                 "routes": config.routing.rules.len(),
@@ -70,7 +73,7 @@ impl Check {
             print(&format!("listen   {:<22} http (five doors{tls})", doors.listen));
         }
         print(&format!("admin    {}", config.admin.listen));
-        print(&format!("store    {}", config.store.directory.display()));
+        print(&format!("store    {}", store(&config.store)));
         let given = match config.hsm.keys_of_devices.len() {
             0 => String::new(),
             count => format!(" and {count} of the devices"),
@@ -111,6 +114,14 @@ fn device(device: &HsmDevice) -> serde_json::Value {
         "connections": device.connections,
         "tls": device.tls.is_some(),
     })
+}
+
+/// Where the store is, without a password.
+fn store(store: &Store) -> String {
+    let Some(postgres) = &store.postgres else { return store.directory.display().to_string() };
+    let tls = if postgres.tls.is_some() { ", TLS" } else { "" };
+    let (url, node, connections) = (postgres.url.masked(), postgres.node, postgres.connections);
+    format!("{url} (node {node}, {connections} connections{tls})")
 }
 
 /// A node it would connect to, with how.

@@ -32,6 +32,7 @@ mod route;
 mod send;
 mod serve;
 mod sim;
+mod store;
 mod stores;
 
 /// An ISO 8583 switch for the moment a cardholder changes a PIN.
@@ -74,6 +75,8 @@ enum Command {
     Serve(serve::Serve),
     /// Run a simulated peer alone.
     Sim(sim::Sim),
+    /// The store as a whole: make the tables of a database, move everything from one store to another.
+    Store(store::StoreArgs),
     /// Changes whose outcome at a host is unknown: list, show, settle by hand; needs a running switch.
     Unsettled(operate::Unsettled),
 }
@@ -157,6 +160,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Encode(encode) => encode.run(),
         Command::Serve(serve) => serve.run(),
         Command::Sim(sim) => sim.run(),
+        Command::Store(store) => store.run(),
         Command::Unsettled(unsettled) => unsettled.run(),
     };
     match done {

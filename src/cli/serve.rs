@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::card::embedded::EmbeddedStore;
+use crate::card::{AnyStore, Store};
 use crate::cli::Failure;
 use crate::cli::boot::{self, NodeSwitch};
 use crate::domain::clock::SystemClock;
@@ -62,7 +62,7 @@ pub(crate) struct Node {
     /// Keys.
     pub(crate) hsm: Arc<Module>,
     /// Cards and journal.
-    pub(crate) store: EmbeddedStore,
+    pub(crate) store: AnyStore,
     /// Time.
     pub(crate) clock: SystemClock,
     /// Products and routes.
@@ -91,11 +91,11 @@ impl Serve {
         let links = boot::links(&config, &*hsm)?;
         let hosts = boot::plan(&config, &*hsm)?;
         let doors = boot::doors(&config, &*hsm)?;
-        let store = boot::open_store(&config, hsm.clone(), clock)?;
+        let runtime = runtime(&config)?;
+        let store = runtime.block_on(boot::open_store(&config, hsm.clone(), clock))?;
         config.warnings().iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
         let file = Some(self.config.clone());
         let node = Node { config, file, hsm, store, clock, rules, links, hosts, doors, metrics };
-        let runtime = runtime(&node.config)?;
         runtime.block_on(async {
             let devices = connect(&node.config, &node.hsm).await?;
             let running = Running::start(node, devices)?;
@@ -325,11 +325,23 @@ fn serve_admin(state: &Arc<NodeState>, metrics: Metrics, listener: TcpListener) 
 /// Keeps the latches of store and HSM true to what they say of themselves.
 async fn watch_health(state: Arc<NodeState>) {
     let mut tick = tokio::time::interval(HEALTH);
+    let mut was_there = state.switch.store().health().is_ok();
     loop {
         tick.tick().await;
-        match state.switch.store().health() {
-            Ok(()) => state.readiness.open(Latch::Store),
-            Err(error) => state.readiness.close(Latch::Store, error.to_string()),
+        let store = state.switch.store();
+        match store.health() {
+            Ok(()) => {
+                // A database that was away at the start knows the last trace number only now.
+                if !was_there && let Some(hosts) = state.switch.hosts() {
+                    hosts.go_on_after(store.last_stan());
+                }
+                was_there = true;
+                state.readiness.open(Latch::Store);
+            }
+            Err(error) => {
+                let why = store.status().poisoned.unwrap_or_else(|| error.to_string());
+                state.readiness.close(Latch::Store, why);
+            }
         }
         match state.hsm.diagnose().await {
             Ok(()) => state.readiness.open(Latch::Hsm),

@@ -234,7 +234,8 @@ mod tests {
         let (clock, taker) = world();
         let jobs = mpsc::channel(8);
         let node = Node::new(HostId(0), &settings.nodes[0], settings.breaker, vec![jobs.0.clone()]);
-        let shared = Shared { settings, clock, taker, stans: Stans::after(None) };
+        let stans = Stans::after(&settings.stans, None);
+        let shared = Shared { settings, clock, taker, stans };
         Bench { shared, node: Arc::new(node), jobs }
     }
 

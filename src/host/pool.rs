@@ -61,7 +61,7 @@ impl Running {
 pub struct NoSuchNode;
 
 impl Nodes {
-    /// Starts connecting to every node. Call it inside the runtime. Trace numbers go on after `last`.
+    /// Starts connecting to every node. Call it inside the runtime. Trace numbers go on after `last`, if it is theirs.
     ///
     /// # Errors
     /// What in the settings cannot be written in their dialect.
@@ -72,7 +72,7 @@ impl Nodes {
         last: Option<Stan>,
     ) -> Result<(Arc<Self>, Running), SettingsError> {
         let form = Form::new(&settings)?;
-        let stans = Stans::after(last);
+        let stans = Stans::after(&settings.stans, last);
         let shared = Arc::new(Shared { settings, clock, taker, stans });
         let settings = &shared.settings;
         let (stop, stopped) = watch::channel(false);
@@ -96,6 +96,11 @@ impl Nodes {
             tasks.spawn(renew_keys(nodes.clone(), every, stopped));
         }
         Ok((nodes, Running { stop, tasks }))
+    }
+
+    /// Trace numbers go on after `last`: for a store that was not there when the nodes were started.
+    pub fn go_on_after(&self, last: Option<Stan>) {
+        self.shared.stans.go_on(&self.shared.settings.stans, last);
     }
 
     /// Every node, for `/status`.

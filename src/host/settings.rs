@@ -2,9 +2,11 @@
 //!
 //! **Never here:** the file it stood in (`ops::config`), how a message is laid out (`write`).
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::forward::Stan;
 use crate::domain::outcome::{HostCode, Reason};
 use crate::domain::request::Tag;
 use crate::host::Zone;
@@ -61,6 +63,8 @@ pub struct Settings {
     pub breaker: BreakerRule,
     /// How often a new zone key is asked for; `None`: only by command.
     pub new_key_every: Option<Duration>,
+    /// Trace numbers that requests of this switch have.
+    pub stans: RangeInclusive<Stan>,
     /// The nodes, in the order of their [`crate::domain::forward::HostId`].
     pub nodes: Vec<NodeSettings>,
 }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::domain::clock::{Clock, Now, WallMillis};
-use crate::domain::forward::{Details, Forwarded};
+use crate::domain::forward::{Details, Forwarded, Stan};
 use crate::domain::outcome::HostCode;
 use crate::domain::pan::{Pan, SealedPan};
 use crate::domain::pin::{BlockFormat, KeyId, ZonePin};
@@ -60,6 +60,7 @@ pub(super) fn settings(addresses: &[String]) -> Settings {
         fields: vec![fixed("22", "011")],
         breaker: BreakerRule { failures: 5, open: Duration::from_millis(500), eject_share: 0.5 },
         new_key_every: None,
+        stans: Stan(1)..=Stan::MAX,
         nodes: nodes.collect(),
     }
 }

@@ -13,7 +13,7 @@ use crate::domain::pin::{LmkPin, NewPin, PresentedPin, Reference};
 use crate::domain::request::{Operation, PinRequest};
 use crate::hsm::{Change, ChangeVerdict, Hsm, HsmError, Verdict};
 use crate::limits::CONFLICT_RETRIES_MAX;
-use crate::switch::handle::{Job, Switch, refused, still_awaited};
+use crate::switch::handle::{Halt, Job, Switch, refused, still_awaited};
 use crate::switch::parts::Parts;
 use crate::switch::stages::Stage;
 
@@ -36,7 +36,7 @@ impl<P: Parts> Switch<P> {
         &self,
         job: Job<'_>,
         mut claim: <P::Store as Store>::Claim,
-    ) -> Result<Receipt, Declined> {
+    ) -> Result<Receipt, Halt> {
         for _ in 0..CONFLICT_RETRIES_MAX {
             still_awaited(job.request, job.stages.last())?;
             let judgement = match self.world.store.card(job.card).await.map_err(refused)? {
@@ -69,14 +69,14 @@ impl<P: Parts> Switch<P> {
                     if let (None, Some(pin)) = (declined, judgement.show) {
                         self.show_new(job, &pin).await?;
                     }
-                    return declined.map_or(Ok(receipt), Err);
+                    return declined.map_or(Ok(receipt), |declined| Err(declined.into()));
                 }
                 Err(refusal) => match (refusal.error, refusal.claim) {
                     //= spec/pin-change.md#5.3
                     //# When the card changed since it was read, the request MUST be judged again on
                     //# the card as it is now.
                     (StoreError::Conflict, Some(back)) => claim = back,
-                    (error, _) => return Err(refused(error).into()),
+                    (error, _) => return Err(error.into()),
                 },
             }
         }

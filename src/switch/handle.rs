@@ -49,6 +49,36 @@ pub struct Answer {
     pub stages: Stages,
 }
 
+/// Why a path ends without a receipt of its own.
+pub(super) enum Halt {
+    /// Declined, and why.
+    Declined(Declined),
+    /// Another switch took the request's key first: what it did is the answer.
+    KeyTaken,
+}
+
+impl From<Declined> for Halt {
+    fn from(declined: Declined) -> Self {
+        Self::Declined(declined)
+    }
+}
+
+impl From<Reason> for Halt {
+    fn from(reason: Reason) -> Self {
+        Self::Declined(reason.into())
+    }
+}
+
+/// What a refused commit means to the request.
+impl From<StoreError> for Halt {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::KeyTaken => Self::KeyTaken,
+            other => refused(other).into(),
+        }
+    }
+}
+
 /// A request on its way: what the paths need beside the request itself.
 pub(super) struct Job<'a> {
     pub(super) request: &'a PinRequest,
@@ -140,16 +170,7 @@ impl<P: Parts> Switch<P> {
             //= spec/pin-change.md#4.1
             //# A request with the key, the card and the operation of an earlier one MUST get the
             //# answer of that one and MUST change nothing.
-            Seen::Answered(outcome) => {
-                answer.repeated = true;
-                return match outcome {
-                    Outcome::Approved(receipt) => {
-                        answer.pin = self.show_again(request, &self.rules.load_full()).await?;
-                        Ok(receipt)
-                    }
-                    Outcome::Declined(declined) => Err(declined),
-                };
-            }
+            Seen::Answered(outcome) => return self.repeat(request, outcome, answer).await,
             //= spec/pin-change.md#4.2
             //# While the earlier one is being worked on, the later one MUST be refused as in
             //# progress (94).
@@ -181,10 +202,24 @@ impl<P: Parts> Switch<P> {
         let (named, shown) = (named.as_ref(), &mut answer.pin);
         let job =
             Job { request, rules: &rules, card, named, fingerprint, overridden, stages, shown };
-        if named.is_none() {
+        match self.follow(route, job, claim).await {
+            Ok(receipt) => Ok(receipt),
+            Err(Halt::Declined(declined)) => Err(declined),
+            Err(Halt::KeyTaken) => self.first_answer(request, fingerprint, answer).await,
+        }
+    }
+
+    /// The path of the route.
+    async fn follow(
+        &self,
+        route: Route,
+        job: Job<'_>,
+        claim: <P::Store as Store>::Claim,
+    ) -> Result<Receipt, Halt> {
+        if job.named.is_none() {
             return self.refuse(&job, claim, Reason::CardUnknown, self.world.clock.wall()).await;
         }
-        match (route, request.operation) {
+        match (route, job.request.operation) {
             (_, Operation::Reverse) => self.reverse(job, claim).await,
             (
                 Route::Cms,
@@ -202,6 +237,42 @@ impl<P: Parts> Switch<P> {
                 Route::Postilion,
                 Operation::Reveal | Operation::Set | Operation::Unblock | Operation::Verify,
             ) => Err(Reason::NotSupported.into()),
+        }
+    }
+
+    /// The stored answer of an earlier request with the same key.
+    async fn repeat(
+        &self,
+        request: &PinRequest,
+        outcome: Outcome<Receipt>,
+        answer: &mut Answer,
+    ) -> Result<Receipt, Declined> {
+        answer.repeated = true;
+        match outcome {
+            Outcome::Approved(receipt) => {
+                answer.pin = self.show_again(request, &self.rules.load_full()).await?;
+                Ok(receipt)
+            }
+            Outcome::Declined(declined) => Err(declined),
+        }
+    }
+
+    /// The answer of the switch that was first. The request is not judged again, whatever that answer is.
+    async fn first_answer(
+        &self,
+        request: &PinRequest,
+        fingerprint: Fingerprint,
+        answer: &mut Answer,
+    ) -> Result<Receipt, Declined> {
+        //= spec/pin-change.md#4.6
+        //# When another switch was first with a request, its answer MUST be given, and the request
+        //# MUST NOT be judged again.
+        match self.world.store.claim(request.key, fingerprint).await.map_err(refused)? {
+            Seen::Answered(outcome) => self.repeat(request, outcome, answer).await,
+            Seen::InProgress => Err(Reason::InProgress.into()),
+            Seen::Duplicate => Err(Reason::Duplicate.into()),
+            // Nothing was sent there, and the key is free again: so it is for the next repeat.
+            Seen::Fresh(_) => Err(Reason::Unavailable.into()),
         }
     }
 
@@ -281,7 +352,7 @@ pub(super) fn still_awaited(request: &PinRequest, now: Now) -> Result<(), Reason
 /// What a refusal of the store means to the caller: full is overload, everything else is our failure.
 pub(super) fn refused(error: StoreError) -> Reason {
     match error {
-        StoreError::Conflict | StoreError::Full => Reason::Unavailable,
+        StoreError::Conflict | StoreError::Full | StoreError::KeyTaken => Reason::Unavailable,
         StoreError::Poisoned | StoreError::Unavailable => Reason::SystemError,
     }
 }

@@ -13,7 +13,7 @@ use crate::domain::request::{CardName, PinRequest};
 use crate::host::{Asked, Booking, Forward, Hosts};
 use crate::hsm::Hsm;
 use crate::switch::cms::{hsm_refused, needed};
-use crate::switch::handle::{Job, Switch, refused, still_awaited};
+use crate::switch::handle::{Halt, Job, Switch, refused, still_awaited};
 use crate::switch::name::Named;
 use crate::switch::parts::Parts;
 use crate::switch::stages::Stage;
@@ -32,7 +32,7 @@ impl<P: Parts> Switch<P> {
         &self,
         job: Job<'_>,
         claim: <P::Store as Store>::Claim,
-    ) -> Result<Receipt, Declined> {
+    ) -> Result<Receipt, Halt> {
         let Some(named) = job.named else { return Err(Reason::CardUnknown.into()) };
         let pan = &*named.pan;
         let at = self.world.clock.wall();
@@ -48,7 +48,7 @@ impl<P: Parts> Switch<P> {
         let intent = job.entry(Some(Reason::OutcomeUnknown.into()), at);
         let intended = self.world.store.intend(claim, intent, forwarded.clone()).await;
         job.stages.end(Stage::Commit, self.world.clock.now());
-        let claim = intended.map_err(|refusal| refused(refusal.error))?;
+        let claim = intended.map_err(|refusal| Halt::from(refusal.error))?;
 
         let forward = Forward {
             key: &job.request.key,
@@ -69,7 +69,7 @@ impl<P: Parts> Switch<P> {
         job.stages.end(Stage::Commit, self.world.clock.now());
         match (committed, declined) {
             (Ok(receipt), None) => Ok(receipt),
-            (Ok(_), Some(declined)) => Err(declined),
+            (Ok(_), Some(declined)) => Err(declined.into()),
             // The intent is all that lasts: from now on nobody knows how it ended, and it will be reversed.
             (Err(_), _) => Err(Reason::OutcomeUnknown.into()),
         }
@@ -137,12 +137,12 @@ impl<P: Parts> Switch<P> {
         claim: <P::Store as Store>::Claim,
         reason: Reason,
         at: WallMillis,
-    ) -> Result<Receipt, Declined> {
+    ) -> Result<Receipt, Halt> {
         if reason.side() == Side::Caller {
             let entry: Entry = job.entry(Some(reason.into()), at);
             let commit = Commit { card: None, entry, reopens: None };
             let committed = self.world.store.commit(claim, commit).await;
-            let _receipt = committed.map_err(|refusal| refused(refusal.error))?;
+            let _receipt = committed.map_err(|refusal| Halt::from(refusal.error))?;
         }
         Err(reason.into())
     }

@@ -13,7 +13,7 @@ use crate::domain::outcome::{Declined, Outcome, Reason};
 use crate::domain::pin::Reference;
 use crate::domain::request::TransactionKey;
 use crate::limits::CONFLICT_RETRIES_MAX;
-use crate::switch::handle::{Job, Switch, refused, still_awaited};
+use crate::switch::handle::{Halt, Job, Switch, refused, still_awaited};
 use crate::switch::parts::Parts;
 use crate::switch::stages::Stage;
 
@@ -23,7 +23,7 @@ impl<P: Parts> Switch<P> {
         &self,
         job: Job<'_>,
         mut claim: <P::Store as Store>::Claim,
-    ) -> Result<Receipt, Declined> {
+    ) -> Result<Receipt, Halt> {
         let original = job.request.original.ok_or(Reason::FormatError)?;
         for _ in 0..CONFLICT_RETRIES_MAX {
             still_awaited(job.request, job.stages.last())?;
@@ -33,13 +33,13 @@ impl<P: Parts> Switch<P> {
             let committed = self.world.store.commit(claim, commit).await;
             job.stages.end(Stage::Commit, self.world.clock.now());
             match committed {
-                Ok(receipt) => return declined.map_or(Ok(receipt), Err),
+                Ok(receipt) => return declined.map_or(Ok(receipt), |d| Err(d.into())),
                 Err(refusal) => match (refusal.error, refusal.claim) {
                     //= spec/pin-change.md#7.6
                     //# When a reversal and its original cross, the reversal MUST be judged again,
                     //# so that neither sender is told what did not happen.
                     (StoreError::Conflict, Some(back)) => claim = back,
-                    (error, _) => return Err(refused(error).into()),
+                    (error, _) => return Err(error.into()),
                 },
             }
         }

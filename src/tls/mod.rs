@@ -1,5 +1,5 @@
-//! TLS of a listener: certificates from files, client certificates where an authority is named, reload without a gap;
-//! and TLS of a connection we make (`connect`).
+//! TLS of a listener: certificates from files, client certificates where an authority is named, reload without a gap.
+//! `client` and `connect` are the other end: TLS towards a server.
 //!
 //! [`Tls`] is made at start and given to every connection of its listener; [`Tls::reload`] reads the files again and
 //! swaps the result in, so that connections under way keep the old certificate and new ones get the new.
@@ -21,11 +21,13 @@ use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
+mod client;
 mod connect;
 #[cfg(test)]
 mod tests;
 
-pub use connect::{ConnectFiles, TlsConnector};
+pub use client::{ClientFiles, client};
+pub use connect::TlsConnector;
 
 /// Where a listener's TLS comes from. All are PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,6 +187,13 @@ fn client_verifier(
     file: &Path,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsError> {
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots(file)?), provider)
+        .build()
+        .map_err(|reason| TlsError::Verifier { file: file.to_owned(), reason })
+}
+
+/// The authorities of a file.
+fn roots(file: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for (index, authority) in certificates(file)?.into_iter().enumerate() {
         roots.add(authority).map_err(|reason| TlsError::Certificate {
@@ -193,9 +202,7 @@ fn client_verifier(
             reason,
         })?;
     }
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-        .build()
-        .map_err(|reason| TlsError::Verifier { file: file.to_owned(), reason })
+    Ok(roots)
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -33,7 +33,8 @@ fn a_node_that_flaps_costs_only_what_was_on_its_connections() {
     std::thread::scope(|scope| {
         let mut callers = Vec::new();
         for which in 0..CALLERS {
-            let caller = Caller::new(&node, &all, which, random.next(), &answers).keeping();
+            let caller = Caller::new(&[node.atm, node.other], &all, which, random.next(), &answers)
+                .keeping();
             callers.push(scope.spawn(|| caller.run(&stop)));
         }
         let begun = now();

@@ -21,7 +21,7 @@ const KILLS: usize = 30;
 const CARDS: usize = 240;
 
 /// What hosts do wrong, of every kind.
-fn faults(seed: u64) -> Value {
+pub(crate) fn faults(seed: u64) -> Value {
     json!({ "seed": seed, "faults": {
         "delay": { "share": 0.02, "reversals": 0.05, "ms": 60 },
         "drop_answer": { "share": 0.006, "reversals": 0.10 },
@@ -60,7 +60,7 @@ fn thirty_kills_with_faulty_hosts_and_both_ledgers_agree() {
     let child = std::thread::scope(|scope| {
         let mut callers = Vec::new();
         for which in 0..CALLERS {
-            let caller = Caller::new(&node, &all, which, random.next(), &answers);
+            let caller = Caller::new(&[node.atm, node.other], &all, which, random.next(), &answers);
             callers.push(scope.spawn(|| caller.run(&stop)));
         }
         let mut child = child;

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::expect_used, reason = "tests: what cannot be had fails them")]
 
+mod active_active;
 mod bad_input;
 mod crash;
 mod disk;

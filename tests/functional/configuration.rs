@@ -6,6 +6,7 @@ use std::process::Output;
 use serde_json::Value;
 
 use crate::support::node::{Place, done, pinion, world_links};
+use crate::support::store::needed_line;
 
 fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = pinion(arguments).output().expect("ended");
@@ -55,6 +56,7 @@ fn bad_configuration_is_78_and_names_its_place() {
     let good = place.read();
     let first = format!("127.0.0.1:{}", place.port("atm-1"));
     let second = format!("127.0.0.1:{}", place.port("acquirer-1"));
+    let (needed, needed_key) = needed_line();
     let rows: [(&str, &str, &str, &str); 25] = [
         ("no TOML", "[log]", "[log", "log"),
         ("an unknown section", "[log]", "[lok]", "lok"),
@@ -62,7 +64,7 @@ fn bad_configuration_is_78_and_names_its_place() {
         ("an unknown word", "\"trace\"", "\"loud\"", "log.level"),
         ("a number for a text", "name = \"test\"", "name = 7", "node.name"),
         ("no node", "[node]\nname = \"test\"", "", "node"),
-        ("no directory", "directory = \"store\"", "", "store.directory"),
+        ("no directory or number", needed, "", needed_key),
         ("a name with a blank", "name = \"atm-1\"", "name = \"ATM 1\"", "link[0].name"),
         ("a name twice", "name = \"acquirer-1\"", "name = \"atm-1\"", "link[1].name"),
         ("an address twice", &second, &first, "link[1].listen"),

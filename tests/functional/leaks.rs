@@ -61,7 +61,7 @@ fn card_data_is_nowhere_in_the_clear() {
     assert!(log.contains("\"TRACE\"") || log.contains("\"DEBUG\""), "the log is at its loudest");
     assert_no_leak(&log);
     let mut seen = 0;
-    search(&node.place.path("store"), &mut seen);
+    search(&node.place.store(), &mut seen);
     assert!(100 < seen, "the store was searched: {seen} bytes");
 }
 

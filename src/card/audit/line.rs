@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::card::embedded::{Body, Record};
+use crate::card::codec::{Body, Record};
 use crate::card::{Entry, Settled, Settlement, Unsettled};
 use crate::domain::forward::Forwarded;
 use crate::domain::outcome::Declined;

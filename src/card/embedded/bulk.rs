@@ -7,13 +7,14 @@
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
+use crate::card::codec::{BulkNote, IDENTITY_BYTES_MAX};
 use crate::card::embedded::checkpoint::TablesError;
 use crate::card::embedded::chores::Chores;
-use crate::card::embedded::codec::{BulkNote, IDENTITY_BYTES_MAX};
 use crate::card::embedded::index::KINDS;
 use crate::card::embedded::open::{OpenError, tables_error};
 use crate::card::embedded::work::Work;
 use crate::card::embedded::{EmbeddedStore, StoreError};
+use crate::card::postgres::ImportError;
 use crate::card::{CardKey, CardRecord};
 use crate::domain::request::IdentityKind;
 
@@ -42,6 +43,9 @@ pub enum BulkError {
     /// An identity is longer than the store keeps.
     #[error("an identity is longer than {IDENTITY_BYTES_MAX} bytes")]
     IdentityTooLong,
+    /// The database did not do it.
+    #[error(transparent)]
+    Database(#[from] ImportError),
     /// The store refused the audit record.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use crate::card::embedded::codec::{self, Body, CodecError, MAC_BYTES};
+use crate::card::codec::{self, Body, CodecError, MAC_BYTES};
 use crate::card::embedded::index::Index;
 use crate::card::embedded::journal::{Journal, JournalError};
 use crate::card::embedded::ledger::Fate;
@@ -325,6 +325,22 @@ impl Tables {
         write.insert(&self.meta, KEY_CHECKPOINT, through.to_le_bytes());
         write.commit().map_err(engine("writing"))?;
         self.persist()
+    }
+
+    /// Begins with rows that were moved here, and everything beside them: where the journal begins, that it is folded
+    /// to its end, what is open.
+    pub(super) fn install(
+        &self,
+        anchor: Anchor,
+        checkpoint: u64,
+        open: Vec<Unsettled>,
+        stan: Option<Stan>,
+    ) -> Result<(), TablesError> {
+        let open = open.into_iter().map(|change| (change.entry.key, Some(Box::new(change))));
+        let folded = Folded { open: open.collect(), stan, ..Folded::default() };
+        self.persist()?;
+        self.set_anchor(anchor)?;
+        self.move_checkpoint(checkpoint, &folded)
     }
 
     /// Drops journal records made before `cut`, as far as they are folded. Returns the new anchor.

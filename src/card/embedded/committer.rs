@@ -12,8 +12,8 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::card::codec::{self, Change, CodecError};
 use crate::card::embedded::claim::Claim;
-use crate::card::embedded::codec::{self, Change, CodecError};
 use crate::card::embedded::index::{AlreadyHashed, Index, Late};
 use crate::card::embedded::journal::{Batch, Journal, JournalError};
 use crate::card::embedded::ledger::end_of_flight;

@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use papaya::HashMap;
 
+use crate::card::archive::{Answer, Known};
 use crate::card::embedded::claim::Claim;
 use crate::card::embedded::ledger::Ledger;
+use crate::card::embedded::moving;
 use crate::card::record::CardRecord;
 use crate::card::{CardKey, Entry, Fingerprint, Receipt, Seen, StoreError};
 use crate::domain::clock::WallMillis;
@@ -273,6 +275,29 @@ impl Index {
                 || self.ledger.is_open(*key)
         });
         self.ledger.expire(|key| transactions.contains_key(&key));
+    }
+
+    /// Visits every answered key, and whether its change was forwarded.
+    pub(super) fn each_known(&self, mut visit: impl FnMut(Known, bool)) {
+        for (key, known) in &self.transactions.pin() {
+            let state = known.state.load(Ordering::Acquire);
+            if state == IN_PROGRESS {
+                continue;
+            }
+            let answer = match state.to_le_bytes()[0] {
+                REVERSED => Answer::Refused,
+                code => moving::answer(code, known.host.load(Ordering::Relaxed).to_le_bytes()),
+            };
+            let row = Known {
+                key: *key,
+                fingerprint: known.fingerprint,
+                answer,
+                at: WallMillis(u64::from(known.minute.load(Ordering::Relaxed)) * 60_000),
+                position: sequence_of(state),
+                forwarded: None,
+            };
+            visit(row, state & FORWARDED != 0);
+        }
     }
 
     pub(crate) fn cards_count(&self) -> usize {

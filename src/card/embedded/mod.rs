@@ -9,7 +9,7 @@
 //!
 //! A commit costs its caller three allocations: the key's entry at `claim`, the card's after-image, the slot to wait
 //! in. **Never here:** a receipt before the sync, a lock between requests. Where next: `committer` for the order of
-//! things, `open` for the directory, `codec` for the bytes, `bulk` for imports.
+//! things, `open` for the directory, `card::codec` for the bytes, `bulk` for imports.
 
 use std::fs::File;
 use std::ops::RangeInclusive;
@@ -20,11 +20,11 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::card::codec::Body;
 use crate::card::{
     CardKey, CardRecord, Commit, CommitRefused, Entry, Fingerprint, Note, Receipt, Seen,
-    Settlement, Store, StoreError, Unsettled,
+    Settlement, Store, StoreError, StoreStatus, Unsettled,
 };
-use crate::domain::clock::WallMillis;
 use crate::domain::forward::{Forwarded, HostId, Stan};
 use crate::domain::pan::PanHash;
 use crate::domain::request::TransactionKey;
@@ -35,11 +35,11 @@ mod bulk;
 mod checkpoint;
 mod chores;
 mod claim;
-mod codec;
 mod committer;
 mod index;
 mod journal;
 mod ledger;
+mod moving;
 mod open;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -48,12 +48,11 @@ mod work;
 pub use bulk::{Bulk, BulkError};
 pub use checkpoint::TablesError;
 pub use claim::Claim;
-pub use codec::CodecError;
 pub use journal::JournalError;
 pub use open::{OpenError, StoreOptions};
 
 pub(crate) use checkpoint::Anchor;
-pub(crate) use codec::{Body, Record, decode_record, split_mac};
+pub(crate) use ledger::Fate;
 
 use checkpoint::Tables;
 use chores::Chores;
@@ -83,27 +82,6 @@ pub struct EmbeddedStore {
     _lock: File,
 }
 
-/// What a store has and how it is: for `/status` and metrics.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreStatus {
-    /// Cards.
-    pub cards: usize,
-    /// Transaction keys in memory.
-    pub transaction_keys: usize,
-    /// Commits that wait for the committer.
-    pub queue_depth: usize,
-    /// Number of the newest durable record.
-    pub last_sequence: u64,
-    /// Number of the newest record folded into the card rows.
-    pub checkpoint: u64,
-    /// Forwarded changes whose outcome is unknown, or whose caller took them back. Those in flight are not counted.
-    pub unsettled: usize,
-    /// When the oldest of them was asked for.
-    pub unsettled_since: Option<WallMillis>,
-    /// Why the store refuses work, if it does.
-    pub poisoned: Option<String>,
-}
-
 impl EmbeddedStore {
     /// Opens the store in `dir`, making it if it is not there. Takes about a second for a million cards.
     ///
@@ -114,6 +92,7 @@ impl EmbeddedStore {
         vault: Arc<dyn Vault>,
         options: StoreOptions,
     ) -> Result<Self, OpenError> {
+        moving::check_marker(dir)?;
         Self::open_with(dir, vault, options, |journal| Arc::new(journal))
     }
 

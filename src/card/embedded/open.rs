@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::card::codec::{self, Body, MAC_BYTES};
 use crate::card::embedded::checkpoint::{Tables, TablesError, first_since, record_damaged};
-use crate::card::embedded::codec::{self, Body, MAC_BYTES};
 use crate::card::embedded::index::Index;
 use crate::card::embedded::journal::{FjallJournal, Journal, JournalError};
 use crate::card::embedded::ledger::{Fate, Ledger, end_of_flight};
@@ -336,7 +336,11 @@ impl Replay<'_> {
     }
 }
 
-fn check_format_and_keys(dir: &Path, tables: &Tables, vault: &dyn Vault) -> Result<(), OpenError> {
+pub(super) fn check_format_and_keys(
+    dir: &Path,
+    tables: &Tables,
+    vault: &dyn Vault,
+) -> Result<(), OpenError> {
     let pan = Pan::parse(PROBE).map_err(|_| OpenError::OtherKeys { dir: dir.to_owned() })?;
     let failed = |e| tables_error(dir, e);
     let mut proof = vault.chain(&[0; 32], b"pinion store").to_vec();

@@ -19,9 +19,9 @@ use crate::domain::pin::Reference;
 use crate::domain::request::{IdentityKind, LinkId, Operation, Trace};
 use crate::domain::vault::VaultError;
 
-mod crowd;
+pub(crate) mod crowd;
 mod faults;
-mod forwarded;
+pub(crate) mod forwarded;
 mod forwarded_faults;
 
 const HOUR: u64 = 3_600_000;
@@ -125,7 +125,7 @@ fn fill(store: &mut EmbeddedStore, cards: impl IntoIterator<Item = CardRecord>) 
     bulk.finish().unwrap();
 }
 
-fn key(number: u64) -> TransactionKey {
+pub(crate) fn key(number: u64) -> TransactionKey {
     let mut key = [0; 16];
     key[..8].copy_from_slice(&number.to_le_bytes());
     TransactionKey(key)
@@ -146,10 +146,10 @@ pub(crate) fn entry(number: u64) -> Entry {
     }
 }
 
-async fn fresh(store: &EmbeddedStore, number: u64) -> Claim {
+pub(crate) async fn fresh<S: Store>(store: &S, number: u64) -> S::Claim {
     match store.claim(key(number), Fingerprint(number)).await.unwrap() {
         Seen::Fresh(claim) => claim,
-        other => panic!("key {number} is {other:?}"),
+        _ => panic!("key {number} is known"),
     }
 }
 
@@ -342,7 +342,7 @@ async fn a_thousand_parallel_wrong_pins_count_a_thousand() {
         .map(|number| {
             let store = Arc::clone(&store);
             tokio::spawn(async move {
-                let mut claim = fresh(&store, number).await;
+                let mut claim = fresh(&*store, number).await;
                 loop {
                     let mut card = (*store.find(by_pan(1, None)).unwrap()).clone();
                     // Tries wrap at 256, `changes_day` counts on.

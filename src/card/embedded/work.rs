@@ -7,8 +7,8 @@ use std::sync::mpsc::SyncSender;
 
 use tokio::sync::oneshot;
 
+use crate::card::codec::BulkNote;
 use crate::card::embedded::claim::Claim;
-use crate::card::embedded::codec::BulkNote;
 use crate::card::{
     CardRecord, CommitRefused, Entry, Note, Receipt, Settlement, StoreError, Unsettled,
 };

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
+use crate::card::embedded::EmbeddedStore;
 use crate::card::embedded::tests::{TestVault, options};
 use crate::card::record::{AccountStatus, AccountType, CardStatus, ProductKey};
 use crate::card::{CardKey, CardRecord};

@@ -15,7 +15,7 @@ use crate::hsm::payshield::client::{
 use crate::hsm::soft::{SoftHsm, ThrottleLimit};
 use crate::ops::config::{Config, Hsm, HsmDevice, HsmKind, six};
 use crate::peer::breaker::BreakerRule;
-use crate::tls::{ConnectFiles, TlsConnector};
+use crate::tls::{ClientFiles, TlsConnector};
 
 /// Opens the key file the configuration names, and takes the devices, if it has any.
 pub(crate) fn open_hsm(config: &Config, clock: SystemClock) -> Result<Arc<Module>, Failure> {
@@ -107,8 +107,8 @@ fn device(config: &Config, index: usize, given: &HsmDevice) -> Result<DeviceSett
     let tls = match &given.tls {
         None => None,
         Some(tls) => {
-            let client = tls.certificate.clone().zip(tls.key.clone());
-            let files = ConnectFiles { ca: tls.ca.clone(), client };
+            let identity = tls.certificate.clone().zip(tls.key.clone());
+            let files = ClientFiles { ca: tls.ca.clone(), identity };
             let name = tls.name.as_deref().unwrap_or(&given.address.host);
             let made = TlsConnector::load(&files, name);
             Some(Arc::new(made.map_err(|error| config.error(&at("tls"), error))?))

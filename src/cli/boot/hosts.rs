@@ -97,6 +97,7 @@ pub(crate) fn plan(config: &Config, hsm: &dyn KeyBook) -> Result<Option<Plan>, F
             .as_ref()
             .and_then(|exchange| exchange.every_hours)
             .map(|hours| Duration::from_hours(hours.into())),
+        stans: Stan(postilion.stan.first)..=Stan(postilion.stan.last),
         nodes: postilion.nodes.iter().map(node).collect(),
     };
     settings.check().map_err(|error| config.error("postilion", error))?;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 
+use crate::card::AnyStore;
 use crate::cli::serve::{Node, Running, connect, runtime};
 use crate::cli::{Failure, boot};
 use crate::ops::config::HsmKind;
@@ -77,7 +78,7 @@ impl Demo {
         runtime.block_on(async {
             let _devices = world::devices(&config).await?;
             let devices = connect(&config, &hsm).await?;
-            let store = world::store(&config, &world, &hsm, clock).await?;
+            let store = world::store(&config, &world, &hsm, clock).await.map(AnyStore::Embedded)?;
             let _nodes = world::nodes(&tour_config, port_base, data.path()).await?;
             let node =
                 Node { config, file: None, hsm, store, clock, rules, links, hosts, doors, metrics };

@@ -201,7 +201,7 @@ pub(crate) async fn store(
     hsm: &Arc<Module>,
     clock: SystemClock,
 ) -> Result<EmbeddedStore, Failure> {
-    let mut store = boot::open_store(config, hsm.clone(), clock)?;
+    let mut store = boot::open_embedded(config, hsm.clone(), clock)?;
     if store.status().cards == 0 {
         fill(&mut store, config, world, hsm).await.context("the demo's cards")?;
     }

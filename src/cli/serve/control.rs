@@ -2,6 +2,8 @@
 //!
 //! **Never here:** HTTP (`ops::admin`), card data in an answer.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
@@ -33,13 +35,13 @@ impl Control for NodeState {
                     Err(error) => Err(ActRefused::Failed(error.to_string())),
                 },
                 Act::ListUnsettled => {
-                    let changes = self.switch.store().list_unsettled(UNSETTLED_MAX);
+                    let changes = self.list_unsettled().await?;
                     let rows: Vec<_> = changes.iter().map(|change| self.row(change)).collect();
                     Ok(json!({ "unsettled": rows }))
                 }
                 Act::ShowUnsettled { key } => {
                     let key = parse(&key)?;
-                    let changes = self.switch.store().list_unsettled(UNSETTLED_MAX);
+                    let changes = self.list_unsettled().await?;
                     let found = changes.iter().find(|change| change.entry.key == key);
                     found.map(|change| self.row(change)).ok_or_else(no_such_change)
                 }
@@ -53,6 +55,11 @@ impl NodeState {
     fn nodes(&self) -> Result<&Nodes, ActRefused> {
         let none = || ActRefused::NotFound("no [postilion] is configured".to_owned());
         self.switch.hosts().as_deref().ok_or_else(none)
+    }
+
+    async fn list_unsettled(&self) -> Result<Vec<Arc<Unsettled>>, ActRefused> {
+        let listed = self.switch.store().list_unsettled(UNSETTLED_MAX).await;
+        listed.map_err(|error| ActRefused::Failed(error.to_string()))
     }
 
     async fn note(&self, text: String) -> Result<(), ActRefused> {

@@ -109,14 +109,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
 fn check_sections(config: &Config) -> Result<(), ConfigError> {
     let source = &config.source;
     let Config { store, hsm, admin, log, limits, .. } = config;
-    within(
-        source,
-        "store.retention_hours",
-        store.retention_hours,
-        1..=limits::RETENTION_HOURS_MAX,
-    )?;
-    let keys = "store.transaction_keys_max";
-    within(source, keys, store.transaction_keys_max, 1..=limits::TRANSACTION_KEYS_MAX)?;
+    store.check(source)?;
     hsm.check(source)?;
     if !admin.listen.ip().is_loopback() && !admin.allow_remote {
         let reason = "not a loopback address: the admin endpoints have no authentication; \

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::domain::forward::Stan;
 use crate::domain::outcome::Reason;
 use crate::domain::pin::BlockFormat;
 use crate::host::Fixed;
@@ -69,6 +70,9 @@ pub struct Postilion {
     /// Milliseconds up to which it is doubled.
     #[serde(default = "default::reconnect_max_ms")]
     pub reconnect_max_ms: u64,
+    /// Trace numbers (DE 11) of this switch's requests.
+    #[serde(default)]
+    pub stan: StanRange,
     /// Elements that pair an answer with its request.
     #[serde(default = "default::match_fields")]
     pub match_fields: Vec<u8>,
@@ -92,6 +96,22 @@ pub struct Postilion {
     /// The nodes, all of them active.
     #[serde(default, rename = "node")]
     pub nodes: Vec<HostNode>,
+}
+
+/// Trace numbers, the first and the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StanRange {
+    /// The first.
+    pub first: u32,
+    /// The last, which the first follows.
+    pub last: u32,
+}
+
+impl Default for StanRange {
+    fn default() -> Self {
+        Self { first: 1, last: Stan::MAX.0 }
+    }
 }
 
 /// `[[postilion.node]]`

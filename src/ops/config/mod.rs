@@ -23,11 +23,14 @@ mod link;
 mod product;
 mod route;
 mod source;
+mod store;
 #[cfg(test)]
 mod tests;
 
 pub use check::Names;
-pub use host::{Address, Breaker, HostKeyExchange, HostNode, NewPinSide, Postilion, Reversals};
+pub use host::{
+    Address, Breaker, HostKeyExchange, HostNode, NewPinSide, Postilion, Reversals, StanRange,
+};
 pub(crate) use hsm::six;
 pub use hsm::{Hsm, HsmDevice, HsmKey, HsmKind, HsmTable, HsmTls};
 pub use http::{ClientRight, Http, HttpClient, HttpClients, Jwt};
@@ -35,6 +38,7 @@ pub use link::{ActiveWish, Link, LinkKeyExchange, LinkMac, LinkTls};
 pub use product::{PinMethod, Product, Validation};
 pub use route::Routing;
 pub use source::{ConfigError, Source};
+pub use store::{DatabaseUrl, Postgres, PostgresTls, Store, StoreKind};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,32 +74,6 @@ pub struct Config {
 pub struct Node {
     /// Name in logs and `/status`.
     pub name: String,
-}
-
-/// `[store]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Store {
-    /// Which family.
-    #[serde(default)]
-    pub kind: StoreKind,
-    /// Its directory.
-    pub directory: PathBuf,
-    /// Hours a transaction key and its answer are remembered.
-    #[serde(default = "default::retention_hours")]
-    pub retention_hours: u32,
-    /// Transaction keys held in memory for those hours.
-    #[serde(default = "default::transaction_keys_max")]
-    pub transaction_keys_max: usize,
-}
-
-/// Families of the store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StoreKind {
-    /// In a directory of this machine.
-    #[default]
-    Embedded,
 }
 
 /// `[admin]`
@@ -283,6 +261,12 @@ impl Config {
         self.source.error(key, reason)
     }
 
+    /// The file, as it was named on the command line.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        self.source.origin()
+    }
+
     /// Milliseconds a request of `link` may take.
     #[must_use]
     pub fn request_ms(&self, link: &Link) -> u64 {
@@ -291,7 +275,10 @@ impl Config {
 
     fn resolve_paths(&mut self, base: &Path) {
         let resolve = |path: &mut PathBuf| *path = base.join(&*path);
-        resolve(&mut self.store.directory);
+        match &mut self.store.postgres {
+            Some(postgres) => postgres.resolve_paths(base),
+            None => resolve(&mut self.store.directory),
+        }
         self.hsm.resolve_paths(base);
         if let Some(http) = &mut self.http {
             http.resolve_paths(base);
@@ -321,12 +308,6 @@ impl Config {
 mod default {
     use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-    pub(super) fn retention_hours() -> u32 {
-        24
-    }
-    pub(super) fn transaction_keys_max() -> usize {
-        20_000_000
-    }
     pub(super) fn admin_listen() -> SocketAddr {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090)
     }

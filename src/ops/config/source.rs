@@ -66,6 +66,11 @@ pub struct Source {
 }
 
 impl Source {
+    /// The file, as it was named on the command line.
+    pub(super) fn origin(&self) -> &str {
+        &self.origin
+    }
+
     /// An error at `key`: a dotted path such as `link[0].mac.key`. A key that is not in the file is reported at the
     /// line of its table.
     #[must_use]

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::message::{Client, Message, change, reversal};
-use super::node::Node;
 use super::{Random, let_pass};
 
 /// Callers of one test.
@@ -49,7 +48,8 @@ pub(crate) fn part(all: &[String], which: usize) -> impl Iterator<Item = &String
 
 /// One caller: its cards, its book, its connection.
 pub(crate) struct Caller<'a> {
-    node: &'a Node,
+    /// Links it may connect to.
+    ports: Vec<u16>,
     seed: u64,
     /// Its numbers begin here.
     first: u32,
@@ -71,7 +71,7 @@ pub(crate) struct Caller<'a> {
 impl<'a> Caller<'a> {
     /// Caller `which` with its part of the cards. `answers` counts what all callers were told, 91 aside.
     pub(crate) fn new(
-        node: &'a Node,
+        ports: &[u16],
         all: &[String],
         which: usize,
         seed: u64,
@@ -79,7 +79,7 @@ impl<'a> Caller<'a> {
     ) -> Self {
         let pans: Vec<String> = part(all, which).cloned().collect();
         Self {
-            node,
+            ports: ports.to_vec(),
             seed,
             first: u32::try_from(which).expect("few callers") * NUMBERS,
             used: 0,
@@ -145,7 +145,7 @@ impl<'a> Caller<'a> {
     fn connect(&mut self) {
         self.connected += 1;
         let mut random = self.decisions(u64::from(self.first) << 20 | self.connected | 1 << 41);
-        let port = if random.below(2) == 0 { self.node.atm } else { self.node.other };
+        let port = self.ports[random.below(self.ports.len())];
         let Ok(mut client) = Client::try_connect(port) else {
             return let_pass(Duration::from_millis(5));
         };

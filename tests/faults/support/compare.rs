@@ -23,8 +23,12 @@ pub(crate) struct Journaled {
 #[track_caller]
 pub(crate) fn journals(state: &Value, exported: &str) -> BTreeMap<String, Journaled> {
     let mut journal: BTreeMap<String, Journaled> = BTreeMap::new();
-    for line in exported.lines() {
-        let line: Value = serde_json::from_str(line).expect("JSON");
+    let lines = exported.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+    let lines: Vec<Value> = lines.collect();
+    // Intents first: of two switches over one store one may end what the other sent.
+    let (intents, rest): (Vec<_>, Vec<_>) =
+        lines.into_iter().partition(|line| line["kind"] == "intent");
+    for line in intents.into_iter().chain(rest) {
         let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
         match line["kind"].as_str() {
             Some("intent") => {

@@ -11,7 +11,10 @@ pub(crate) mod hsm;
 pub(crate) mod leak;
 pub(crate) mod message;
 pub(crate) mod node;
+pub(crate) mod pair;
 pub(crate) mod peers;
+#[path = "../../support/postgres.rs"]
+pub(crate) mod postgres;
 pub(crate) mod trouble;
 
 /// How long a test waits for anything before it fails.

@@ -91,6 +91,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) more: &'a str,
     /// Where the store is; a directory beside the configuration unless given.
     pub(crate) store: &'a str,
+    /// The tables `[store]` of a switch whose store is PostgreSQL.
+    pub(crate) database: &'a str,
     /// Cards with six-digit PINs to generate.
     pub(crate) cards: u64,
     /// Their PIN.
@@ -104,6 +106,7 @@ impl Setup<'_> {
         hsm: "",
         more: "",
         store: "store",
+        database: "",
         cards: 0,
         pin: PINS[0],
     };
@@ -158,28 +161,45 @@ impl Node {
         };
         fs::write(node.path("pinion.toml"), node.configuration(setup)).expect("written");
         if 0 < setup.cards {
+            if !setup.database.is_empty() {
+                node.command(&["store", "migrate"]);
+            }
             let count = setup.cards.to_string();
             let which = ["--product", PRODUCT, "--seed", "7", "--pin", setup.pin, &count];
             done(&[&["cards", "generate", "--config", &node.config()], &which[..]].concat());
         }
-        for pan in &node.pans {
+        node.note_secrets();
+        node
+    }
+
+    /// Another switch over the same store, which has the cards already.
+    pub(crate) fn beside(first: &Self, setup: &Setup<'_>) -> Self {
+        let mut node = Self::new(setup);
+        node.pans.clone_from(&first.pans);
+        node.note_secrets();
+        node
+    }
+
+    fn note_secrets(&mut self) {
+        for pan in &self.pans {
             for pin in [PINS[0], PINS[1], WRONG] {
-                node.secrets.card(pan, pin);
+                self.secrets.card(pan, pin);
             }
         }
-        node
     }
 
     fn configuration(&self, setup: &Setup<'_>) -> String {
         let Self { atm, other, extra, admin, .. } = self;
-        let Setup { link, level, hsm, more, store, .. } = setup;
+        let Setup { link, level, hsm, more, store, database, .. } = setup;
+        let embedded = format!("[store]\ndirectory = \"{store}\"\n");
+        let store = if database.is_empty() { &embedded } else { *database };
         let more = more.replace("{port}", &extra.to_string());
         let demo = include_str!("../../../deploy/demo/pinion.toml");
         let products = &demo[demo.find("[[product]]").expect("products")..];
         let common = "dialect = \"iso87-ascii\"\nzpk = \"zpk.atm\"\nchannel = \"A\"\n\
                       rights = [\"change\", \"reverse\", \"verify\", \"unblock\"]\n";
         format!(
-            "[node]\nname = \"faults\"\n[store]\ndirectory = \"{store}\"\n\
+            "[node]\nname = \"faults\"\n{store}\
              [hsm]\nkeys = \"keys.toml\"\nlmk = \"lmk.key\"\nallow_test_keys = true\n{hsm}\n\
              [admin]\nlisten = \"127.0.0.1:{admin}\"\n[log]\nformat = \"text\"\n\
              level = \"{level}\"\n\

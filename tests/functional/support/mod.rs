@@ -8,7 +8,10 @@ pub(crate) mod iso;
 pub(crate) mod node;
 #[path = "../../faults/support/peers.rs"]
 pub(crate) mod peers;
+#[path = "../../support/postgres.rs"]
+pub(crate) mod postgres;
 pub(crate) mod request;
+pub(crate) mod store;
 pub(crate) mod vectors;
 pub(crate) mod wire;
 

@@ -20,9 +20,10 @@ use tempfile::TempDir;
 
 use super::hsm::{self, Device};
 use super::iso::Dialect;
+use super::store::Database;
 use super::vectors::{VECTORS, WORLD, key};
 use super::wire::{Connection, get, tcp};
-use super::{eventually, iso};
+use super::{eventually, iso, store};
 
 /// A command of the binary.
 pub(crate) fn pinion(arguments: &[&str]) -> Command {
@@ -154,6 +155,9 @@ fn make_template(at: &Path) {
         cards.push(row);
     }
     fs::write(at.join("cards.json"), Value::from(cards).to_string()).expect("written");
+    if store::is_postgres() {
+        return;
+    }
     let config = at.join("import.toml");
     let text = configuration(&[(Link::new("atm-1", &iso::ISO87_ASCII), 1)], 2, "");
     fs::write(&config, text).expect("written");
@@ -193,8 +197,9 @@ fn products() -> &'static str {
 
 /// A configuration of these links with the world's products. `more` comes before the links: sections of its own.
 pub(crate) fn configuration(links: &[(Link, u16)], admin: u16, more: &str) -> String {
+    let store = store::section();
     let mut text = format!(
-        "[node]\nname = \"test\"\n\n[store]\ndirectory = \"store\"\n\n\
+        "[node]\nname = \"test\"\n\n{store}\n\n\
          [hsm]\nkeys = \"keys.toml\"\nlmk = \"lmk.key\"\nallow_test_keys = true\n{}\n\
          [admin]\nlisten = \"127.0.0.1:{admin}\"\n\n[log]\nlevel = \"trace\"\n\n{more}\n",
         hsm_lines()
@@ -218,6 +223,7 @@ pub(crate) struct Place {
     directory: TempDir,
     links: BTreeMap<&'static str, (Link, u16)>,
     pub(crate) admin: u16,
+    database: Option<Database>,
 }
 
 impl Place {
@@ -229,13 +235,20 @@ impl Place {
             directory,
             admin: free_port(),
             links: links.iter().map(|(link, port)| (link.name, (link.clone(), *port))).collect(),
+            database: Database::new(&TEMPLATE),
         };
-        place.write(&configuration(&links, place.admin, ""));
+        let text = configuration(&links, place.admin, "");
+        place.write(&place.database.as_ref().map_or(text.clone(), |own| own.configure(&text)));
         place
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// Where the files of its store are.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.database.as_ref().map_or_else(|| self.path("store"), Database::files)
     }
 
     pub(crate) fn config(&self) -> String {
@@ -398,7 +411,11 @@ impl Drop for Node {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if !std::thread::panicking() {
+        if std::thread::panicking() {
+            let output = self.output();
+            let last: Vec<_> = output.lines().rev().take(12).collect();
+            last.iter().rev().for_each(|line| eprintln!("{line}"));
+        } else {
             assert_no_leak(&self.output());
         }
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, Waker};
 
 use super::*;
+use crate::card::codec::decode_record;
 use crate::card::embedded::journal::{Batch, FjallJournal, Journal, JournalError, Visit};
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! Tests of forwarded changes: the life of an intent on every branch, across restarts, checkpoints and trimming.
 
 use super::*;
+use crate::card::codec::decode_record;
 use crate::card::{Settled, Settlement};
 use crate::domain::forward::{Details, HostId};
 use crate::domain::outcome::{Declined, HostCode};
 use crate::domain::request::Tag;
 
-pub(super) fn forwarded(number: u64) -> Forwarded {
+pub(crate) fn forwarded(number: u64) -> Forwarded {
     Forwarded {
         host: HostId(u16::try_from(number % 2).unwrap()),
         stan: Stan(u32::try_from(number).unwrap()),
@@ -18,45 +19,47 @@ pub(super) fn forwarded(number: u64) -> Forwarded {
     }
 }
 
-pub(super) fn of_card(number: u64) -> Entry {
+pub(crate) fn of_card(number: u64) -> Entry {
     Entry { pan_hash: Some(PanHash([number.to_le_bytes()[0]; 16])), ..entry(number) }
 }
 
-pub(super) fn unknown(number: u64) -> Entry {
+pub(crate) fn unknown(number: u64) -> Entry {
     Entry { declined: Some(Reason::OutcomeUnknown.into()), ..of_card(number) }
 }
 
-pub(super) fn host_declined(number: u64) -> Entry {
+pub(crate) fn host_declined(number: u64) -> Entry {
     let declined = Declined { reason: Reason::WrongPin, host: HostCode::new(b"55") };
     Entry { declined: Some(declined), ..of_card(number) }
 }
 
-fn not_sent(number: u64) -> Entry {
+pub(crate) fn not_sent(number: u64) -> Entry {
     Entry { declined: Some(Reason::NotSent.into()), ..of_card(number) }
 }
 
-pub(super) fn reversed(number: u64) -> Settlement {
+pub(crate) fn reversed(number: u64) -> Settlement {
     let how = Settled::Reversed { host: HostId(1), code: HostCode::new(b"00") };
     Settlement { at: WallMillis(TODAY + number), how }
 }
 
-pub(super) async fn intend(store: &EmbeddedStore, number: u64) -> Claim {
+pub(crate) async fn intend<S: Store>(store: &S, number: u64) -> S::Claim {
     let claim = fresh(store, number).await;
-    store.intend(claim, unknown(number), forwarded(number)).await.unwrap()
+    let intended = store.intend(claim, unknown(number), forwarded(number)).await;
+    intended.map_err(|refused| refused.error).unwrap()
 }
 
-pub(super) async fn end(store: &EmbeddedStore, claim: Claim, entry: Entry) {
-    let _ = store.commit(claim, Commit { card: None, entry, reopens: None }).await.unwrap();
+pub(crate) async fn end<S: Store>(store: &S, claim: S::Claim, entry: Entry) {
+    let committed = store.commit(claim, Commit { card: None, entry, reopens: None }).await;
+    let _ = committed.map_err(|refused| refused.error).unwrap();
 }
 
 /// A change that is forwarded and ends at once.
-async fn forward(store: &EmbeddedStore, number: u64, outcome: Entry) {
+pub(crate) async fn forward<S: Store>(store: &S, number: u64, outcome: Entry) {
     let claim = intend(store, number).await;
     end(store, claim, outcome).await;
 }
 
 /// What a repeat is told: the reason, and the host's code.
-async fn told(store: &EmbeddedStore, number: u64) -> String {
+pub(crate) async fn told<S: Store>(store: &S, number: u64) -> String {
     match store.transaction(key(number)).await.unwrap() {
         None => "free".to_owned(),
         Some(Seen::InProgress) => "in progress".to_owned(),

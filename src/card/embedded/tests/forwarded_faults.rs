@@ -169,7 +169,7 @@ async fn a_panic_of_the_request_leaves_the_change_unsettled() {
     let task = {
         let store = Arc::clone(&store);
         tokio::spawn(async move {
-            let _claim = intend(&store, 1).await;
+            let _claim = intend(&*store, 1).await;
             panic!("injected");
         })
     };

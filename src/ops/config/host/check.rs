@@ -4,11 +4,12 @@
 
 use std::net::SocketAddr;
 
+use crate::domain::forward::Stan;
 use crate::host::Fixed;
 use crate::limits;
 use crate::ops::config::Config;
 use crate::ops::config::check::{First, given, institution, name, within};
-use crate::ops::config::host::Postilion;
+use crate::ops::config::host::{Postilion, StanRange};
 use crate::ops::config::source::ConfigError;
 
 /// Elements that the switch fills from the request or the answer, and what it would be to fix one.
@@ -37,6 +38,7 @@ pub(crate) fn check(config: &Config, postilion: &Postilion) -> Result<(), Config
     within(source, &at("connections"), postilion.connections, connections)?;
     let in_flight = 1..=limits::IN_FLIGHT_PER_NODE_MAX;
     within(source, &at("in_flight"), postilion.in_flight, in_flight)?;
+    check_stan(config, postilion)?;
     check_match_fields(config, postilion)?;
     check_codes(config, postilion)?;
     check_fields(config, postilion)?;
@@ -93,6 +95,28 @@ fn check_times(config: &Config, postilion: &Postilion) -> Result<(), ConfigError
     bounded("reversals.retry_ms", reversals.retry_ms, 1, retry_max_ms)?;
     let alarm_max = limits::UNSETTLED_ALARM_SECONDS_MAX;
     bounded("reversals.alarm_seconds", reversals.alarm_seconds, 1, alarm_max)
+}
+
+/// Trace numbers of six digits, and more of them than requests can be unanswered at once: the sequence comes round.
+fn check_stan(config: &Config, postilion: &Postilion) -> Result<(), ConfigError> {
+    let source = &config.source;
+    let StanRange { first, last } = postilion.stan;
+    within(source, &at("stan.first"), first, 1..=Stan::MAX.0)?;
+    within(source, &at("stan.last"), last, 1..=Stan::MAX.0)?;
+    if last < first {
+        let reason = format!("{last} is less than stan.first ({first}): the range is empty");
+        return Err(source.error(&at("stan.last"), reason));
+    }
+    let room = usize::try_from(last - first).unwrap_or(usize::MAX).saturating_add(1);
+    let unanswered = postilion.nodes.len().max(1).saturating_mul(postilion.in_flight);
+    if room <= unanswered {
+        let reason = format!(
+            "{room} numbers are not more than the {unanswered} requests that may be unanswered \
+             (in_flight of each node): make the range longer, or in_flight less"
+        );
+        return Err(source.error(&at("stan"), reason));
+    }
+    Ok(())
 }
 
 fn check_match_fields(config: &Config, postilion: &Postilion) -> Result<(), ConfigError> {

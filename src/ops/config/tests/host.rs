@@ -4,7 +4,7 @@ use super::{DEMO, EXAMPLE, SHORT, check};
 use crate::domain::outcome::Reason;
 use crate::domain::pin::BlockFormat;
 use crate::host::Fixed;
-use crate::ops::config::{Config, NewPinSide, Postilion};
+use crate::ops::config::{Config, NewPinSide, Postilion, StanRange};
 
 /// The shortest section: lines 39 and 40. What follows begins on line 41.
 const SECTION: &str = "[postilion]\nzpk = \"zpk.atm\"\n";
@@ -38,6 +38,7 @@ fn defaults_are_those_of_the_example() {
     assert!(defaults.sign_on && defaults.key_exchange.is_none() && defaults.nodes.is_empty());
     assert_eq!((defaults.connect_ms, defaults.reconnect_ms), (3000, 250));
     assert_eq!(defaults.reconnect_max_ms, 10_000);
+    assert_eq!(defaults.stan, StanRange { first: 1, last: 999_999 });
     assert_eq!((defaults.match_fields.as_slice(), defaults.approved.len()), (&[41, 11][..], 1));
     assert_eq!(defaults.reversals.retry_codes, ["68", "90", "91", "96"]);
 
@@ -116,6 +117,20 @@ fn values_out_of_bounds() {
     refused("connect_ms = 0", "41: postilion.connect_ms: 0 is outside 1 to 60000");
     refused("reconnect_ms = 10001", "41: postilion.reconnect_ms: 10001 is outside 1 to 10000");
     refused("reconnect_max_ms = 600001", "41: postilion.reconnect_max_ms: 600001 is outside");
+    refused("stan = { first = 1 }", "41: postilion.stan.last: missing");
+    refused("stan = { first = 0, last = 5 }", "41: postilion.stan.first: 0 is outside 1 to 999999");
+    refused(
+        "stan = { first = 1, last = 1000000 }",
+        "41: postilion.stan.last: 1000000 is outside 1",
+    );
+    refused(
+        "stan = { first = 500000, last = 499999 }",
+        "41: postilion.stan.last: 499999 is less than stan.first (500000): the range is empty",
+    );
+    refused(
+        "stan = { first = 1, last = 1024 }",
+        "41: postilion.stan: 1024 numbers are not more than the 1024 requests that may be unanswered",
+    );
     refused("match_fields = []", "41: postilion.match_fields: 0 is outside 1 to 8");
     refused("match_fields = [41]", "41: postilion.match_fields: must contain 11");
     refused("match_fields = [11, 1]", "41: postilion.match_fields[1]: 1 is outside 2 to 128");

@@ -2,8 +2,8 @@
 //!
 //! **Never here:** records. Where next: `reader`.
 
-use crate::card::embedded::codec::reader::{ABSENT, Reader, text};
-use crate::card::embedded::codec::{CodecError, IDENTITY_BYTES_MAX, VERSION};
+use crate::card::codec::reader::{ABSENT, Reader, text};
+use crate::card::codec::{CodecError, IDENTITY_BYTES_MAX, VERSION};
 use crate::card::record::{
     AccountStatus, AccountType, CardRecord, CardStatus, Identities, ProductKey, Undo,
 };

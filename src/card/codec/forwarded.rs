@@ -2,8 +2,8 @@
 //!
 //! **Never here:** a PIN block; the bytes a host gets. Where next: `entry`.
 
-use crate::card::embedded::codec::reader::{Reader, text};
-use crate::card::embedded::codec::{CodecError, entry};
+use crate::card::codec::reader::{Reader, text};
+use crate::card::codec::{CodecError, entry};
 use crate::card::{Settled, Settlement, Unsettled};
 use crate::domain::clock::WallMillis;
 use crate::domain::forward::{Details, Forwarded, HostId, Stan};

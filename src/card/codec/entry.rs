@@ -2,8 +2,8 @@
 //!
 //! **Never here:** what follows it in a record. Where next: `forwarded`, `card`.
 
-use crate::card::embedded::codec::CodecError;
-use crate::card::embedded::codec::reader::{Reader, text};
+use crate::card::codec::CodecError;
+use crate::card::codec::reader::{Reader, text};
 use crate::card::{Entry, Fingerprint};
 use crate::domain::clock::WallMillis;
 use crate::domain::outcome::{Declined, HostCode, Reason};

@@ -2,7 +2,7 @@
 //!
 //! **Never here:** what a record or a card is made of. Where next: `card`, `entry`, `forwarded`.
 
-use crate::card::embedded::codec::{CodecError, VERSION};
+use crate::card::codec::{CodecError, VERSION};
 use crate::domain::request::Text;
 
 /// A text that is absent.

@@ -1,0 +1,123 @@
+//! A database that may not be there when the switch starts: the switch starts all the same, says so, and takes work as
+//! soon as it is.
+//!
+//! Only what passes by itself is waited for. A schema of another version or other keys need an operator, who is told at
+//! once: the switch does not start. **Never here:** what happens when a database goes away later (`postgres`).
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::task::JoinHandle;
+
+use crate::card::postgres::{ConnectError, PostgresOptions, PostgresStore};
+use crate::card::{StoreError, StoreStatus};
+use crate::domain::vault::Vault;
+use crate::limits::STORE_RECONNECT_MS_MAX;
+
+/// A store that is there, or is waited for.
+#[derive(Debug)]
+pub struct AwaitedPostgres {
+    shared: Arc<Shared>,
+    waiting: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    store: OnceLock<PostgresStore>,
+    /// Why it is not there.
+    why: ArcSwap<String>,
+}
+
+impl AwaitedPostgres {
+    /// Connects, or goes on trying behind.
+    ///
+    /// # Errors
+    /// [`ConnectError`] of the kinds that waiting does not cure.
+    pub async fn start(
+        options: PostgresOptions,
+        vault: Arc<dyn Vault>,
+    ) -> Result<Self, ConnectError> {
+        let shared = Arc::new(Shared::default());
+        let waiting = match PostgresStore::connect(options.clone(), Arc::clone(&vault)).await {
+            Ok(store) => {
+                shared.came(store);
+                None
+            }
+            Err(error) if passes(&error) => {
+                shared.is_away(&error);
+                Some(tokio::spawn(wait(Arc::clone(&shared), options, vault)))
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Self { shared, waiting })
+    }
+
+    /// The store, if it is there.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] before it came.
+    pub fn get(&self) -> Result<&PostgresStore, StoreError> {
+        self.shared.store.get().ok_or(StoreError::Unavailable)
+    }
+
+    /// How it is, or why it is not there.
+    #[must_use]
+    pub fn status(&self) -> StoreStatus {
+        match self.get() {
+            Ok(store) => store.status(),
+            Err(_) => {
+                let why = self.shared.why.load().as_str().to_owned();
+                StoreStatus { poisoned: Some(why), ..StoreStatus::default() }
+            }
+        }
+    }
+
+    /// Stops, after what waits is done.
+    pub async fn close(mut self) {
+        if let Some(waiting) = self.waiting.take() {
+            waiting.abort();
+            // Ended, one way or the other: nobody puts a store in any more.
+            let _ = waiting.await;
+        }
+        if let Some(store) =
+            Arc::into_inner(self.shared).and_then(|shared| shared.store.into_inner())
+        {
+            store.close().await;
+        }
+    }
+}
+
+impl Shared {
+    fn came(&self, store: PostgresStore) {
+        // Whoever waits is one, and ends with it.
+        let _ = self.store.set(store);
+    }
+
+    fn is_away(&self, error: &ConnectError) {
+        let why = error.to_string();
+        if **self.why.load() != why {
+            tracing::error!(why, "the database is not there: requests are refused until it is");
+            self.why.store(Arc::new(why));
+        }
+    }
+}
+
+async fn wait(shared: Arc<Shared>, options: PostgresOptions, vault: Arc<dyn Vault>) {
+    let pause = Duration::from_millis(STORE_RECONNECT_MS_MAX);
+    loop {
+        tokio::time::sleep(pause).await;
+        match PostgresStore::connect(options.clone(), Arc::clone(&vault)).await {
+            Ok(store) => {
+                tracing::info!("the database is there");
+                return shared.came(store);
+            }
+            Err(error) => shared.is_away(&error),
+        }
+    }
+}
+
+/// Whether it may be cured while we wait: the database starts, or another process with our number ends.
+fn passes(error: &ConnectError) -> bool {
+    matches!(error, ConnectError::Failed { .. } | ConnectError::NodeTaken { .. })
+}

@@ -1,0 +1,155 @@
+//! A connection that reads: it gathers what waits, and asks for all of it at once.
+//!
+//! While one round trip is on its way the next questions gather, so rounds grow with the load by themselves. A question
+//! asked after a commit was acknowledged sees it: the database shows a transaction before it says that it is done.
+//! **Never here:** a write, a lock. Where next: `lookup` for the statements.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::card::postgres::connect::{ConnectError, Connector, Session, session_survives, words};
+use crate::card::postgres::lookup::{KeyRow, Lookups, Round};
+use crate::card::{CardRecord, StoreError, Unsettled};
+use crate::domain::pan::PanHash;
+use crate::domain::request::{IdentityKind, TransactionKey};
+use crate::limits::{
+    STORE_READ_BATCH_MAX, STORE_READ_QUEUE_MAX, STORE_READ_SECONDS, STORE_RECONNECT_MS_MAX,
+};
+
+/// Who asked, and for what.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What waits for a connection.
+pub(super) enum Question {
+    Card { hash: PanHash, sequence: Option<u16>, reply: Reply<Option<Arc<CardRecord>>> },
+    Named { kind: IdentityKind, value: Box<str>, reply: Reply<Option<Arc<CardRecord>>> },
+    Key { key: TransactionKey, reply: Reply<Option<KeyRow>> },
+    Forwarded { key: TransactionKey, card: Option<PanHash>, reply: Reply<Option<Arc<Unsettled>>> },
+    Awaits { card: PanHash, reply: Reply<bool> },
+}
+
+impl Question {
+    /// The database did not answer it.
+    pub(super) fn refuse(self) {
+        let error = StoreError::Unavailable;
+        // Whoever went away needs no answer.
+        match self {
+            Self::Card { reply, .. } | Self::Named { reply, .. } => drop(reply.send(Err(error))),
+            Self::Key { reply, .. } => drop(reply.send(Err(error))),
+            Self::Forwarded { reply, .. } => drop(reply.send(Err(error))),
+            Self::Awaits { reply, .. } => drop(reply.send(Err(error))),
+        }
+    }
+}
+
+/// The handle of one connection.
+pub(super) struct Lane {
+    pub(super) queue: mpsc::Sender<Question>,
+    pub(super) up: Arc<AtomicBool>,
+}
+
+/// The task of one connection.
+struct Reader {
+    connector: Connector,
+    queue: mpsc::Receiver<Question>,
+    up: Arc<AtomicBool>,
+}
+
+impl Lane {
+    /// Connects, and starts its task, which connects anew whenever the connection breaks.
+    pub(super) async fn start(
+        connector: Connector,
+    ) -> Result<(Self, tokio::task::JoinHandle<()>), ConnectError> {
+        let (queue, waiting) = mpsc::channel(STORE_READ_QUEUE_MAX);
+        let up = Arc::new(AtomicBool::new(true));
+        let first = open(&connector).await?;
+        let reader = Reader { connector, queue: waiting, up: Arc::clone(&up) };
+        Ok((Self { queue, up }, tokio::spawn(reader.run(first))))
+    }
+}
+
+/// A session with its statements.
+async fn open(connector: &Connector) -> Result<(Session, Lookups), ConnectError> {
+    let session = connector.connect().await?;
+    let lookups = Lookups::prepare(&session.client).await?;
+    Ok((session, lookups))
+}
+
+impl Reader {
+    async fn run(mut self, first: (Session, Lookups)) {
+        let (mut session, mut lookups) = first;
+        loop {
+            self.up.store(true, Ordering::Release);
+            if Box::pin(self.serve(session, &lookups)).await {
+                return;
+            }
+            self.up.store(false, Ordering::Release);
+            let Some(again) = self.connect().await else { return };
+            (session, lookups) = again;
+        }
+    }
+
+    /// Connects, and refuses questions meanwhile. `None`: the store is closed.
+    async fn connect(&mut self) -> Option<(Session, Lookups)> {
+        let mut pause = Duration::from_millis(20);
+        loop {
+            let wait = pause;
+            let attempt = async {
+                match open(&self.connector).await {
+                    Ok(opened) => return Some(opened),
+                    Err(error) => tracing::debug!(%error, "no connection to the database"),
+                }
+                tokio::time::sleep(wait).await;
+                None
+            };
+            tokio::pin!(attempt);
+            let connected = loop {
+                tokio::select! {
+                    biased;
+                    connected = &mut attempt => break connected,
+                    question = self.queue.recv() => question?.refuse(),
+                }
+            };
+            if connected.is_some() {
+                return connected;
+            }
+            pause = (pause * 2).min(Duration::from_millis(STORE_RECONNECT_MS_MAX));
+        }
+    }
+
+    /// Answers until the connection breaks, or the store is closed: true.
+    async fn serve(&mut self, mut session: Session, lookups: &Lookups) -> bool {
+        let mut waiting = Vec::with_capacity(STORE_READ_BATCH_MAX);
+        loop {
+            tokio::select! {
+                biased;
+                taken = self.queue.recv_many(&mut waiting, STORE_READ_BATCH_MAX) => {
+                    if taken == 0 {
+                        return true;
+                    }
+                }
+                () = session.ended() => return false,
+            }
+            let round = Round::of(waiting.drain(..));
+            let limit = Duration::from_secs(STORE_READ_SECONDS);
+            match tokio::time::timeout(limit, round.ask(&session.client, lookups)).await {
+                Ok(Ok(answers)) => round.answer(&answers),
+                Ok(Err(error)) => {
+                    tracing::warn!(why = words(&error), "questions are refused by the database");
+                    round.refuse();
+                    if !session_survives(&error) {
+                        return false;
+                    }
+                }
+                Err(_) => {
+                    tracing::warn!("no answer from the database in time");
+                    round.refuse();
+                    return false;
+                }
+            }
+        }
+    }
+}
