@@ -1,7 +1,7 @@
 //! EMV issuer scripts: the keys of a card and of a session, and PIN blocks that only a card reads.
 //!
-//! Master keys are issuers'; a card's are derived from them by account and sequence number (EMV Book 2, A1.4, option A),
-//! a session's from those by what the transaction brought. **Never here:** how a script is encrypted and sealed
+//! Master keys are issuers'; a card's are derived from them by account and sequence number (EMV Book 2, A1.4, option
+//! A), a session's from those by what the transaction brought. **Never here:** how a script is encrypted and sealed
 //! (`hsm::payshield::simulator`); option B, for accounts of more than sixteen digits.
 
 use zeroize::Zeroizing;

@@ -1,6 +1,6 @@
 //! The admin port of a simulated device, JSON over HTTP:
 //!
-//! - `GET /state` — how many frames came, with how many writes their answers left, how many connections were one too many.
+//! - `GET /state` — how many frames came, how many writes their answers took, how many connections were too many.
 //! - `POST /faults` — what it does wrong from now on, see [`FaultRules`]; `{}` clears.
 //!
 //! **Never here:** what a fault does.

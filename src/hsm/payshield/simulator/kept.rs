@@ -1,7 +1,7 @@
 //! Keys that were opened before, so that a key of every command is decrypted and scheduled once.
 //!
-//! Bounded: when it is full it starts anew. A key under a variant LMK that has wrong parity under a type is kept as that.
-//! **Never here:** how a key is opened (`key`).
+//! Bounded: when it is full it starts anew. A key under a variant LMK that has wrong parity under a type is kept as
+//! that. **Never here:** how a key is opened (`key`).
 
 use papaya::HashMap;
 

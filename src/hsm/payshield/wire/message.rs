@@ -64,11 +64,16 @@ pub const fn answer_code(command: [u8; 2]) -> [u8; 2] {
     [command[0], command[1].wrapping_add(1)]
 }
 
-/// Reads the end of a command or an answer: nothing may be left.
+/// Reads the end of a command: `%nn`, where it has not come yet, and the trailer.
 fn tail<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a [u8]>, Fault> {
     if reader.lmk.is_none() && reader.skip(b'%') {
         reader.lmk = Some(u8::try_from(reader.number(2)?).unwrap_or(0));
     }
+    trailer(reader)
+}
+
+/// Reads the end of an answer: nothing may be left.
+fn trailer<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a [u8]>, Fault> {
     let bad = reader.fault(ErrorCode::INPUT);
     if !reader.skip(TRAILER) {
         return if reader.left().is_empty() { Ok(None) } else { Err(bad) };
@@ -188,7 +193,7 @@ pub fn decode_answer<'a, T: Field<'a>>(
         let mut reader = Reader::new(opening.rest, settings, assume);
         let error = ErrorCode(reader.chars(u8::is_ascii_alphanumeric)?);
         let data = if has_data(command, error) { Some(T::read(&mut reader)?) } else { None };
-        let trailer = tail(&mut reader)?;
+        let trailer = trailer(&mut reader)?;
         Ok(Answer {
             envelope: Envelope { header: opening.header, lmk: None, trailer },
             error,

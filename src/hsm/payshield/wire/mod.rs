@@ -7,7 +7,8 @@
 //! Fields are read one after the other, and each says how long it is: nothing is ever split at a byte that could be
 //! data. Where a length depends on what is not in the command (a single or double bare key, a KSN), the readings are
 //! tried in a fixed order and the one that uses up every byte is it. What was read writes the same bytes again.
-//! **Never here:** a socket, a clear key, arithmetic. Where next: `command` for the commands, `error` and `listed` for the codes.
+//! **Never here:** a socket, a clear key, arithmetic. Where next: `command` for the commands, `error` and `listed` for
+//! the codes.
 
 pub mod command;
 pub mod error;

@@ -42,8 +42,8 @@ fn under(key: &str, clear: &str) -> String {
     hex::encode_upper(block)
 }
 
-/// Replaces names. Values that no list has are computed: PIN 123, of three digits, in the account's format 0, under each
-/// kind of PIN key, and a BDK of single length.
+/// Replaces names. Values that no list has are computed: PIN 123, of three digits, in the account's format 0, under
+/// each kind of PIN key, and a BDK of single length.
 pub(super) fn filled(template: &str, pin: &str) -> String {
     const SHORT: &str = "031223C6FFEFEFFE";
     let named =
