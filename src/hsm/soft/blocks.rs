@@ -1,7 +1,7 @@
 //! PIN blocks: decrypted to a clear PIN, made from one.
 //!
-//! A block is under a zone key, in a grace period under either of two, or under a key of a DUKPT terminal; what goes out
-//! is under a zone key. **Never here:** which format may become which (`commands`), how a terminal's key is derived
+//! A block is under a zone key, in a grace period under either of two, or under a key of a DUKPT terminal; what goes
+//! out is under a zone key. **Never here:** which format may become which (`commands`), how a terminal's key is derived
 //! (`dukpt`).
 
 use zeroize::Zeroizing;
