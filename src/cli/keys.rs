@@ -72,9 +72,9 @@ enum Command {
     Import(Import),
     /// Make a key from components that several custodians enter, and a record of it.
     ///
-    /// Dual control: no person sees more than one component, and the key exists only in the sealed file. Each custodian
-    /// compares the check value of the component with the form; at the end all compare that of the key. Whoever does not
-    /// agree ends the ceremony, and nothing is kept. The record has names, times and check values.
+    /// Dual control: no person sees more than one component, and the key exists only in the sealed file. Each
+    /// custodian compares the check value of the component with the form; at the end all compare that of the key.
+    /// Whoever does not agree ends the ceremony, and nothing is kept. The record has names, times and check values.
     #[command(after_help = "Examples:\n  \
         pinion keys ceremony zmk.partner --type ZMK --custodian Ana --custodian Bo --custodian Cem \\\n      \
         --kcv E14F4E --record ceremonies.jsonl\n  \

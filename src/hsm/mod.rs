@@ -76,8 +76,9 @@ pub trait Hsm: Send + Sync + 'static {
         reference: &Reference,
     ) -> impl Future<Output = Result<Verdict, HsmError>> + Send;
 
-    /// Makes the reference of a new PIN, if the rules accept it (payShield FW/BK, for a PIN under the LMK DG/DE). `current` is the card's
-    /// reference, for the rule that the PIN must be another one; [`Reference::None`] for a card without one.
+    /// Makes the reference of a new PIN, if the rules accept it (payShield FW/BK, for a PIN under the LMK DG/DE).
+    /// `current` is the card's reference, for the rule that the PIN must be another one; [`Reference::None`] for a card
+    /// without one.
     ///
     /// # Errors
     /// [`HsmError`]; a PIN the rules refuse is [`HsmError::NewPinUnacceptable`].
@@ -93,8 +94,8 @@ pub trait Hsm: Send + Sync + 'static {
     /// Verifies the current PIN and, only if it is right, makes the reference of the new one (payShield CU/DU).
     ///
     /// # Errors
-    /// [`HsmError`]. A block that holds no PIN, be it the new one, is told before any verdict and is no wrong PIN. Rules
-    /// of the new PIN are told only to who knew the current one.
+    /// [`HsmError`]. A block that holds no PIN, be it the new one, is told before any verdict and is no wrong PIN.
+    /// Rules of the new PIN are told only to who knew the current one.
     fn verify_and_derive(
         &self,
         change: &Change<'_>,
@@ -398,8 +399,12 @@ pub enum HsmError {
     /// No key of that id.
     #[error("key unknown: add it to the key file and reload")]
     KeyUnknown,
-    /// The key exists but not for this use, or with another length or parity.
-    #[error("key may not be used for this command: check its type in the key file")]
+    /// The key exists but not for this use, or with another length or parity; or a key serial number names none below
+    /// it: its length is another, or no transaction has its counter.
+    #[error(
+        "key may not be used for this command: check its type in the key file, and a terminal's \
+         key serial number"
+    )]
     KeyUnusable,
     /// The new PIN breaks a rule.
     #[error("new PIN refused by the product's rules")]

@@ -1,9 +1,9 @@
 //! Where a link's messages carry the key serial number of their PIN blocks, and how it is read.
 //!
-//! The place is the link's configuration, since no standard has one; how the number travels is the dialect's: bytes in a
-//! binary field, hexadecimal digits in one of text. A serial number names a terminal, so none of it is logged, and an
-//! answer has it only where the dialect gives that field back: it is no secret, and the sender's own. **Never here:** the
-//! key it names (`hsm`).
+//! The place is the link's configuration, since no standard has one; how the number travels is the dialect's: bytes in
+//! a binary field, hexadecimal digits in one of text. A serial number names a terminal, so none of it is logged, and an
+//! answer has it only where the dialect gives that field back: it is no secret, and the sender's own. **Never here:**
+//! the key it names (`hsm`).
 
 use crate::domain::pin::{BlockFormat, Ksn};
 use crate::iso8583::{Dialect, FieldSpec, Format, Message, Text};
@@ -40,8 +40,8 @@ impl KsnPlace {
         }
     }
 
-    /// The serial number, if the message has one of the length that goes with the blocks: twelve bytes with AES, ten (or
-    /// eight) with triple DES.
+    /// The serial number, if the message has one of the length that goes with the blocks: twelve bytes with AES, ten
+    /// (or eight) with triple DES.
     pub(super) fn read(&self, message: &Message<'_>, format: BlockFormat) -> Option<Ksn> {
         let (binary, text) = if self.path.is_empty() {
             (message.binary(self.field), message.text(self.field))

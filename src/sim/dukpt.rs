@@ -1,8 +1,8 @@
 //! The PIN key of one transaction of a DUKPT terminal (ANSI X9.24-1), as the terminal's side knows it.
 //!
-//! The far end's own derivation, on purpose (see `pin_pad`): it goes down to the initial key by the lowest one bit of the
-//! counter and comes back up, where the host's goes through the bits from the highest. `pinion send` makes blocks under
-//! it. **Never here:** a key that protects anything, AES terminals.
+//! The far end's own derivation, on purpose (see `pin_pad`): it goes down to the initial key by the lowest one bit of
+//! the counter and comes back up, where the host's goes through the bits from the highest. `pinion send` makes blocks
+//! under it. **Never here:** a key that protects anything, AES terminals.
 
 use des::cipher::{BlockCipherEncrypt, KeyInit};
 use des::{Des, TdesEde2};

@@ -1,8 +1,9 @@
 //! `pinion keys ceremony`: a key from the components of several custodians, with a record of who was there.
 //!
 //! Each custodian enters one component, sees its check value and compares it with the form. Nothing is kept before the
-//! last one agreed: a ceremony that ends early leaves no key, no record and no file. **Never here:** a component or a key
-//! on the screen or in the record; the rules a key must pass (`hsm::key`), how components make one (`hsm::exchange`).
+//! last one agreed: a ceremony that ends early leaves no key, no record and no file. **Never here:** a component or a
+//! key on the screen or in the record; the rules a key must pass (`hsm::key`), how components make one
+//! (`hsm::exchange`).
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, IsTerminal, Write};

@@ -44,8 +44,8 @@ pub struct Wrapping {
 
 /// Opens a key block under a zone master key.
 ///
-/// Usage, mode of use and algorithm must be those of `key_type`; a key that must not be passed on stays one. Parity of a
-/// triple-DES key is set: the block's MAC is a better proof than it.
+/// Usage, mode of use and algorithm must be those of `key_type`; a key that must not be passed on stays one. Parity of
+/// a triple-DES key is set: the block's MAC is a better proof than it.
 ///
 /// # Errors
 /// [`ExchangeError`] names the key.

@@ -8,7 +8,8 @@ use std::str::FromStr;
 
 use crate::hsm::key::{Algorithm, KeyType};
 
-/// How a MAC is made. It belongs to the key, so that no key serves two algorithms (TR-31 usages M3 and M6 say the same).
+/// How a MAC is made. It belongs to the key, so that no key serves two algorithms (TR-31 usages M3 and M6 say the
+/// same).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MacMethod {
     /// CMAC (NIST SP 800-38B; ISO 9797-1 algorithm 5).

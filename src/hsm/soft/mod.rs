@@ -24,6 +24,7 @@ use crate::hsm::lmk::{Lmk, Use};
 use crate::hsm::{HsmError, ImportRefused, Imported};
 use crate::pin::ibm3624::{DecimalizationTable, Ibm3624Error};
 
+mod blocks;
 mod commands;
 mod dukpt;
 mod fill;

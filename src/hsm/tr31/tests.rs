@@ -68,7 +68,8 @@ fn blocks_of_devices() {
     );
 }
 
-/// `tests/vectors/tr31.json`: psec 1.3.0 wrote these over random keys of every length, with and without optional blocks.
+/// `tests/vectors/tr31.json`: psec 1.3.0 wrote these over random keys of every length, with and without optional
+/// blocks.
 #[test]
 fn blocks_of_another_implementation() {
     let vectors: serde_json::Value =
