@@ -1,7 +1,7 @@
 //! What devices cost: PIN changes (CU) by the client of payShield devices, against the simulated one in this process.
 //!
-//! `cargo bench --bench payshield -- [closed|rate|one] [N]`. `closed` is a closed loop of N callers (512), five seconds;
-//! `rate` sends at half of what `closed` found, or N a second, and counts latency from the moment a change should have
+//! `cargo bench --bench payshield -- [closed|rate|one] [N]`. `closed` is a closed loop of N callers (512), five
+//! seconds; `rate` sends at half of what `closed` found, or N a second, and counts latency from the moment a change should have
 //! begun; `one` does N changes on one thread against the device at `PINION_BENCH_DEVICE`, for callgrind:
 //! `pinion sim payshield --listen 127.0.0.1:15001`, then twice `valgrind --tool=callgrind` with N = 2000 and 4000; the
 //! difference of instructions by 2000 is what a change costs the client. **Never here:** a claim; only numbers of this

@@ -237,9 +237,10 @@ impl<H: Hsm> Judge<'_, H> {
         let shown = self.hsm.reveal(&made, &self.account).await.expect("a PIN");
         assert_eq!(&**shown, self.case["new"].as_str().expect("a PIN").as_bytes(), "{}", self.name);
         let same = self.case["current"] == self.case["new"];
-        let verdict = self.hsm.verify(&new, &self.account, &Method::LmkPin, &Reference::Lmk(kept));
+        let reference = Reference::Lmk(kept);
+        let verdict = self.hsm.verify(&new, &self.account, &Method::LmkPin, &reference).await;
         let want = if same { Verdict::Right } else { Verdict::Wrong };
-        assert_eq!(verdict.await, Ok(want), "{}", self.name);
+        assert_eq!(verdict, Ok(want), "{}", self.name);
     }
 }
 

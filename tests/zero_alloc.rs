@@ -29,6 +29,7 @@ use pinion::domain::request::{Channel, LinkId, Operation, Rights, Tag};
 use pinion::host::Nodes;
 use pinion::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
 use pinion::hsm::lmk::Lmk;
+use pinion::hsm::module::Module;
 use pinion::hsm::soft::SoftHsm;
 use pinion::hsm::{Change, ChangeVerdict, Hsm, Verdict};
 use pinion::iso8583::frame::Framing;
@@ -112,12 +113,12 @@ enum Node {}
 impl Parts for Node {
     type Clock = SystemClock;
     type Hosts = Option<Arc<Nodes>>;
-    type Hsm = Arc<SoftHsm>;
+    type Hsm = Arc<Module>;
     type Store = EmbeddedStore;
 }
 
 struct World {
-    hsm: Arc<SoftHsm>,
+    hsm: Arc<Module>,
     dialect: Arc<Dialect>,
     product: Product,
     pad: PinPad,
@@ -143,7 +144,8 @@ impl World {
             key("zak", KeyType::Zak, ZAK),
         ];
         let clock = Arc::new(SystemClock::start());
-        let hsm = Arc::new(SoftHsm::from_clear(keys, &Lmk::demo(), clock).unwrap());
+        let soft = SoftHsm::from_clear(keys, &Lmk::demo(), clock).unwrap();
+        let hsm = Arc::new(Module::Soft(Arc::new(soft)));
         let product = Product {
             name: "visa-debit".into(),
             key: ProductKey { organization: 600, logo: 1 },

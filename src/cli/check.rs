@@ -74,19 +74,7 @@ impl Check {
         }
         print(&format!("admin    {}", config.admin.listen));
         print(&format!("store    {}", store(&config.store)));
-        let given = match config.hsm.keys_of_devices.len() {
-            0 => String::new(),
-            count => format!(" and {count} of the devices"),
-        };
-        let own = hsm.soft().keys().len();
-        print(&format!("keys     {own} in {}{given}", config.hsm.keys.display()));
-        for HsmDevice { name, address, connections, tls, .. } in &config.hsm.devices {
-            let tls = if tls.is_some() { ", TLS" } else { "" };
-            let address = address.to_string();
-            print(&format!(
-                "device   {address:<22} {name} (payshield, {connections} connections{tls})"
-            ));
-        }
+        print_hsm(&config, hsm.soft().keys().len());
         print(&format!("products {}", rules.products.iter().count()));
         if !config.routing.rules.is_empty() {
             let policy = config.routing.policy.label();
@@ -97,13 +85,29 @@ impl Check {
             let each = if *connections == 1 { "connection" } else { "connections" };
             print(&format!("connect  {address:<22} {name} ({dialect}, {connections} {each})"));
         }
-        if connects.is_empty() {
+        if connects.is_empty() && config.hsm.devices.is_empty() {
             print("connects to nothing");
         }
         for warning in warnings {
             eprintln!("pinion: warning: {warning}");
         }
         Ok(())
+    }
+}
+
+/// Where the keys are, and the devices that have them.
+fn print_hsm(config: &Config, own: usize) {
+    let given = match config.hsm.keys_of_devices.len() {
+        0 => String::new(),
+        count => format!(" and {count} of the devices"),
+    };
+    print(&format!("keys     {own} in {}{given}", config.hsm.keys.display()));
+    for HsmDevice { name, address, connections, tls, .. } in &config.hsm.devices {
+        let tls = if tls.is_some() { ", TLS" } else { "" };
+        let address = address.to_string();
+        print(&format!(
+            "device   {address:<22} {name} (payshield, {connections} connections{tls})"
+        ));
     }
 }
 

@@ -225,8 +225,8 @@ fn keys(place: &Place) -> Result<(Config, Arc<Module>, SystemClock), Failure> {
     Ok((config, hsm, clock))
 }
 
-/// Makes references of the PINs that test cards are imported with: through the LMK, as everywhere. Devices are connected
-/// to when the first PIN comes.
+/// Makes references of the PINs that test cards are imported with: through the LMK, as everywhere. The first PIN that
+/// comes connects to the devices.
 fn reference(config: &Config, hsm: Arc<Module>) -> Result<Box<MakeReference<'static>>, Failure> {
     let runtime = crate::cli::serve::runtime(config)?;
     let devices = OnceCell::new();

@@ -16,6 +16,7 @@ use crate::domain::pin::{
 use crate::hsm::key::{CheckValue, KeyError, KeyType};
 use crate::hsm::keyfile::KeyFileError;
 
+mod arc;
 pub mod exchange;
 pub mod key;
 pub mod keyfile;
@@ -216,141 +217,6 @@ pub trait Hsm: Send + Sync + 'static {
     /// # Errors
     /// [`HsmError::Unavailable`].
     fn diagnose(&self) -> impl Future<Output = Result<(), HsmError>> + Send;
-}
-
-impl<H: Hsm> Hsm for Arc<H> {
-    fn key(&self, name: &str) -> Option<KeyId> {
-        (**self).key(name)
-    }
-
-    fn name_of(&self, key: KeyId) -> Option<Arc<str>> {
-        (**self).name_of(key)
-    }
-
-    async fn to_lmk(&self, pin: &ZonePin, account: &Account12) -> Result<LmkPin, HsmError> {
-        (**self).to_lmk(pin, account).await
-    }
-
-    async fn from_lmk(
-        &self,
-        pin: &LmkPin,
-        to_key: KeyId,
-        to_format: BlockFormat,
-        account: &Account12,
-    ) -> Result<ZonePin, HsmError> {
-        (**self).from_lmk(pin, to_key, to_format, account).await
-    }
-
-    async fn verify(
-        &self,
-        current: &PresentedPin,
-        account: &Account12,
-        method: &Method,
-        reference: &Reference,
-    ) -> Result<Verdict, HsmError> {
-        (**self).verify(current, account, method, reference).await
-    }
-
-    async fn derive(
-        &self,
-        new: &PresentedPin,
-        account: &Account12,
-        method: &Method,
-        rules: &PinRules,
-        current: &Reference,
-    ) -> Result<Reference, HsmError> {
-        (**self).derive(new, account, method, rules, current).await
-    }
-
-    async fn verify_and_derive(&self, change: &Change<'_>) -> Result<ChangeVerdict, HsmError> {
-        (**self).verify_and_derive(change).await
-    }
-
-    async fn translate(
-        &self,
-        pin: &ZonePin,
-        to_key: KeyId,
-        to_format: BlockFormat,
-        account: &Account12,
-    ) -> Result<ZonePin, HsmError> {
-        (**self).translate(pin, to_key, to_format, account).await
-    }
-
-    async fn encrypt_pin(
-        &self,
-        digits: zeroize::Zeroizing<Vec<u8>>,
-        account: &Account12,
-    ) -> Result<LmkPin, HsmError> {
-        (**self).encrypt_pin(digits, account).await
-    }
-
-    async fn decrypt_pin(
-        &self,
-        key: KeyId,
-        cipher: &[u8],
-        padding: RsaPadding,
-        account: &Account12,
-    ) -> Result<LmkPin, HsmError> {
-        (**self).decrypt_pin(key, cipher, padding, account).await
-    }
-
-    async fn random_pin(
-        &self,
-        account: &Account12,
-        digits: u8,
-        rules: &PinRules,
-    ) -> Result<LmkPin, HsmError> {
-        (**self).random_pin(account, digits, rules).await
-    }
-
-    async fn reveal(
-        &self,
-        pin: &LmkPin,
-        account: &Account12,
-    ) -> Result<zeroize::Zeroizing<Vec<u8>>, HsmError> {
-        (**self).reveal(pin, account).await
-    }
-
-    async fn mac(&self, key: KeyId, message: &[u8]) -> Result<[u8; 8], HsmError> {
-        (**self).mac(key, message).await
-    }
-
-    async fn verify_mac(
-        &self,
-        key: KeyId,
-        message: &[u8],
-        expected: &[u8],
-    ) -> Result<Verdict, HsmError> {
-        (**self).verify_mac(key, message, expected).await
-    }
-
-    async fn verify_hmac(
-        &self,
-        key: KeyId,
-        message: &[u8],
-        expected: &[u8],
-    ) -> Result<Verdict, HsmError> {
-        (**self).verify_hmac(key, message, expected).await
-    }
-
-    async fn check_value(&self, key: KeyId) -> Result<[u8; 3], HsmError> {
-        (**self).check_value(key).await
-    }
-
-    async fn import_key(
-        &self,
-        key: KeyId,
-        zmk: KeyId,
-        wrapped: &[u8],
-        stated: Option<CheckValue>,
-        grace: Duration,
-    ) -> Result<Imported, ImportRefused> {
-        (**self).import_key(key, zmk, wrapped, stated, grace).await
-    }
-
-    async fn diagnose(&self) -> Result<(), HsmError> {
-        (**self).diagnose().await
-    }
 }
 
 /// A PIN change as one command.

@@ -80,7 +80,7 @@ pub const CATALOGUE: &[Metric] = &[
     histogram("pinion_host_request_seconds", &["host"], "Time from a request sent to a host to its answer."),
     counter("pinion_host_unanswered_total", &["host"], "Requests and reversals sent to a host that got no answer."),
     gauge("pinion_hosts_up", &["host"], "1 while the host is signed on, else 0."),
-    counter("pinion_hsm_answers_dropped_total", &["hsm", "why"], "Answers of a device to nothing, or to what was given up."),
+    counter("pinion_hsm_answers_dropped_total", &["hsm", "why"], "Answers of a device nobody waited for."),
     gauge("pinion_hsm_breaker_open", &["hsm"], "1 while the device is left alone because it did not answer."),
     counter("pinion_hsm_closed_total", &["hsm", "why"], "Connections to a device that ended, or never came up."),
     histogram("pinion_hsm_command_seconds", &["hsm", "command"], "Time one HSM command took."),

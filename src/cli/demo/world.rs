@@ -38,7 +38,7 @@ const CONFIGURATION: &str = include_str!("../../../deploy/demo/pinion.toml");
 const DEVICES: [u16; 2] = [1500, 1510];
 /// Key file of a demo with devices: it holds what no device does.
 const KEYS_BESIDE_DEVICES: &str = "keys-payshield.toml";
-/// Keys that only a demo with devices has: blocks pass through the one, new PINs are held against the rules by the other.
+/// Keys that only a demo with devices has: blocks pass through the one, the other holds new PINs against the rules.
 /// Published like the rest of the world.
 const KEYS_FOR_DEVICES: [(&str, KeyKind, &str); 2] = [
     ("zpk.transit", KeyKind::Zpk, "98519E45CBB9291F49EFAD4AFEFDDC79"),

@@ -8,9 +8,9 @@ use serde::Deserialize;
 
 use crate::hsm::payshield::client::{KeyKind, TableToken, Token};
 use crate::limits;
+use crate::ops::config::Address;
 use crate::ops::config::check::{First, given, name, within};
 use crate::ops::config::source::{ConfigError, Source};
-use crate::ops::config::{Address, Breaker};
 
 /// `[hsm]`
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -51,7 +51,7 @@ pub struct Hsm {
     pub reconnect_max_ms: u64,
     /// When a device is left alone for a while.
     #[serde(default)]
-    pub breaker: Breaker,
+    pub breaker: HsmBreaker,
     /// Name of a zone PIN key that only this switch uses.
     pub transit_zpk: Option<String>,
     /// Name of a PVK with which new PINs that are kept are held against the rules.
@@ -78,6 +78,22 @@ pub enum HsmKind {
     Soft,
     /// payShield devices.
     Payshield,
+}
+
+/// `[hsm.breaker]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HsmBreaker {
+    /// Commands without an answer in a row that open it.
+    pub failures: u32,
+    /// Milliseconds it stays open before the device is asked again whether it is well.
+    pub open_ms: u64,
+}
+
+impl Default for HsmBreaker {
+    fn default() -> Self {
+        Self { failures: 5, open_ms: 2000 }
+    }
 }
 
 /// `[[hsm.device]]`
@@ -236,6 +252,19 @@ impl Hsm {
         within(source, "hsm.device", self.devices.len(), 1..=limits::HSM_DEVICES_MAX)?;
         within(source, "hsm.key", self.keys_of_devices.len(), 1..=limits::KEYS_MAX)?;
         within(source, "hsm.table", self.tables.len(), 0..=limits::HSM_TABLES_MAX)?;
+        self.check_rows(source)?;
+        for (key, named) in [("transit_zpk", &self.transit_zpk), ("policy_pvk", &self.policy_pvk)] {
+            let Some(named) = named else { continue };
+            if !self.keys_of_devices.iter().any(|key| key.name == *named) {
+                let reason = format!("no key {named:?} among [[hsm.key]]");
+                return Err(source.error(&format!("hsm.{key}"), reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Devices, keys and tables, each by itself and against the others.
+    fn check_rows(&self, source: &Source) -> Result<(), ConfigError> {
         let mut first = First::new(source);
         for (index, device) in self.devices.iter().enumerate() {
             let at = format!("hsm.device[{index}]");
@@ -264,13 +293,6 @@ impl Hsm {
                 return Err(source.error(&format!("{at}.token"), reason));
             }
             first.of("table", &table.digits, format!("{at}.digits"))?;
-        }
-        for (key, named) in [("transit_zpk", &self.transit_zpk), ("policy_pvk", &self.policy_pvk)] {
-            let Some(named) = named else { continue };
-            if !self.keys_of_devices.iter().any(|key| key.name == *named) {
-                let reason = format!("no key {named:?} among [[hsm.key]]");
-                return Err(source.error(&format!("hsm.{key}"), reason));
-            }
         }
         Ok(())
     }

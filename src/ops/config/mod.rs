@@ -32,7 +32,7 @@ pub use host::{
     Address, Breaker, HostKeyExchange, HostNode, NewPinSide, Postilion, Reversals, StanRange,
 };
 pub(crate) use hsm::six;
-pub use hsm::{Hsm, HsmDevice, HsmKey, HsmKind, HsmTable, HsmTls};
+pub use hsm::{Hsm, HsmBreaker, HsmDevice, HsmKey, HsmKind, HsmTable, HsmTls};
 pub use http::{ClientRight, Http, HttpClient, HttpClients, Jwt};
 pub use link::{ActiveWish, Link, LinkKeyExchange, LinkMac, LinkTls};
 pub use product::{PinMethod, Product, Validation};

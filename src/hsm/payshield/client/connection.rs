@@ -109,7 +109,7 @@ struct Wire<'a> {
     shared: &'a Shared,
     device: &'a Arc<Device>,
     line: usize,
-    wire: WireSettings,
+    form: WireSettings,
     session: Session,
     mux: Mux<Awaiter>,
     input: Buffer,
@@ -221,7 +221,7 @@ impl<'a> Wire<'a> {
             shared,
             device,
             line,
-            wire: settings.wire(shared.settings.pin_digits),
+            form: settings.wire(shared.settings.pin_digits),
             session: Session::new(shared.settings.health),
             mux: Mux::new(range, settings.window, next),
             input: Buffer::default(),
@@ -236,7 +236,7 @@ impl<'a> Wire<'a> {
     }
 
     fn wake_at(&self) -> Now {
-        self.deadline.map_or(self.session.wake_at(), |at| at.min(self.session.wake_at()))
+        self.deadline.unwrap_or(Now::MAX).min(self.session.wake_at())
     }
 
     /// Tells the session what happened, and does what it says.
@@ -332,7 +332,7 @@ impl<'a> Wire<'a> {
     }
 
     fn write(&mut self, id: Id, body: &[u8]) {
-        let header = self.wire.header;
+        let header = self.form.header;
         // The pool refuses bodies that a frame cannot hold.
         let length = u16::try_from(header + body.len()).unwrap_or(u16::MAX);
         let room = self.output.grow(frame::LENGTH_BYTES + usize::from(length));
@@ -358,7 +358,7 @@ impl<'a> Wire<'a> {
             };
             let length = usize::from(u16::from_be_bytes(*length));
             let Some(body) = rest.get(..length) else { return Ok(()) };
-            let opening = Opening::of(body, self.wire);
+            let opening = Opening::of(body, self.form);
             let event = match self.mux.answer(opening.header) {
                 Match::Matched(pending) => {
                     let after = now.saturating_sub(pending.sent_at);
@@ -366,7 +366,7 @@ impl<'a> Wire<'a> {
                         Awaiter::Command(command, _) => *command,
                         Awaiter::Probe => *b"NC",
                     };
-                    let read = reply::read(command, &opening, self.wire);
+                    let read = reply::read(command, &opening, self.form);
                     let Ok(reply) = read else {
                         if let Awaiter::Command(_, waiter) = pending.waiter {
                             waiter.end(Ended::Broken);

@@ -197,6 +197,7 @@ impl Device {
     pub(super) fn is_usable(&self, now: Now) -> bool {
         self.is_open()
             && self.examined.load(Ordering::Acquire)
+            && self.quarantine.load().is_none()
             && self.breaker.state(now) == BreakerState::Closed
     }
 

@@ -4,6 +4,7 @@
 //! A device that does not pass is quarantined. Connections look after the LMK themselves (`connection`). **Never
 //! here:** a PIN.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use crate::hsm::payshield::wire::field::{KeyType2, Letter};
 use crate::hsm::payshield::wire::option::{CheckType, LongType};
 use crate::hsm::payshield::wire::{Class, Request, meaning};
 use crate::hsm::soft::{MethodError, SoftHsm};
-use crate::limits::HSM_CHECKS_AT_ONCE;
+use crate::limits::{HSM_CHECKS_AT_ONCE, HSM_DEVICES_MAX};
 use crate::peer::told_to_stop;
 
 /// How often the start looks whether every device has been heard of.
@@ -131,18 +132,22 @@ impl PayShield {
     /// # Errors
     /// As [`PayShield::start`].
     pub async fn examine(&self, reread: &Reread) -> Result<(), StartError> {
-        for device in self.pool.devices.iter().filter(|device| device.is_open()) {
-            if let Err(NotPassed::Quarantine(Quarantine::Key { name, why })) =
-                self.pass(device, &reread.table).await
-            {
-                let device = device.settings.name.as_ref().into();
-                return Err(StartError::Key { device, name: name.as_ref().into(), why });
+        for (index, device) in self.pool.devices.iter().enumerate() {
+            match self.pass(device, &reread.table).await {
+                Ok(()) => {
+                    reread.passed.fetch_or(bit(index), Ordering::Relaxed);
+                }
+                Err(NotPassed::NoAnswer | NotPassed::Quarantine(Quarantine::OtherLmk { .. })) => {}
+                Err(NotPassed::Quarantine(Quarantine::Key { name, why })) => {
+                    let device = device.settings.name.as_ref().into();
+                    return Err(StartError::Key { device, name: name.as_ref().into(), why });
+                }
             }
         }
         Ok(())
     }
 
-    /// Serves from keys that were read again. A device that is not reachable now is examined when it comes.
+    /// Serves from keys that were read again. A device that has not passed them yet is examined when it comes.
     ///
     /// # Errors
     /// Keys have changed since they were read: read them again.
@@ -155,8 +160,10 @@ impl PayShield {
         }
         self.soft.adopt(&reread.soft)?;
         self.keys.store(Arc::clone(&reread.table));
-        for device in self.pool.devices.iter().filter(|device| !device.is_open()) {
-            device.examined(false);
+        let passed = reread.passed.load(Ordering::Relaxed);
+        for (index, device) in self.pool.devices.iter().enumerate() {
+            device.examined(device.is_examined() && passed & bit(index) != 0);
+            device.opened.notify_one();
         }
         Ok(())
     }
@@ -208,9 +215,14 @@ impl PayShield {
     }
 }
 
+/// A device's bit among those that passed.
+const fn bit(index: usize) -> u32 {
+    const { assert!(HSM_DEVICES_MAX <= 32, "one bit a device") };
+    1 << (index % 32)
+}
+
 /// Whether it is known what a device is worth.
 fn is_heard_of(device: &Arc<Device>) -> bool {
-    use std::sync::atomic::Ordering;
     let lines = device.lines.len() as u64;
     device.is_examined()
         || device.quarantined().is_some()

@@ -118,7 +118,7 @@ impl Hsm for PayShield {
 
     async fn to_lmk(&self, pin: &ZonePin, account: &Account12) -> Result<LmkPin, HsmError> {
         let keys = &self.keys.load_full();
-        Desk { hsm: self, keys, account }.to_lmk(pin).await
+        Desk { hsm: self, keys, account }.take_in(pin).await
     }
 
     async fn from_lmk(
@@ -133,7 +133,7 @@ impl Hsm for PayShield {
             return Err(HsmError::TranslationForbidden);
         }
         let keys = &self.keys.load_full();
-        Desk { hsm: self, keys, account }.from_lmk(pin, to_key, to_format).await
+        Desk { hsm: self, keys, account }.give_out(pin, to_key, to_format).await
     }
 
     async fn verify(

@@ -152,7 +152,11 @@ impl Table {
     ) -> Result<Option<KeyId>, PlanError> {
         let Some(name) = name else { return Ok(None) };
         let id = self.id(name).filter(|id| self.slot(*id).is_ok_and(|slot| slot.kind == kind));
-        id.map(Some).ok_or(PlanError::Named { option, name: name.into(), wanted: kind.name() })
+        id.map(Some).ok_or_else(|| PlanError::Named {
+            option,
+            name: name.into(),
+            wanted: kind.name(),
+        })
     }
 
     /// The same table with another key in one place.

@@ -12,7 +12,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
@@ -135,6 +135,8 @@ pub struct Reread {
     before: Arc<Table>,
     table: Arc<Table>,
     clock: Arc<dyn Clock>,
+    /// One bit for each device that has passed its keys.
+    passed: AtomicU32,
 }
 
 impl PayShield {
@@ -199,7 +201,7 @@ impl PayShield {
         let table = Table::new(plan, &state, &before, self.pool.shared.clock.wall())?;
         check_soft(soft.module(), &table)?;
         let clock = Arc::clone(&self.pool.shared.clock);
-        Ok(Reread { soft, before, table: Arc::new(table), clock })
+        Ok(Reread { soft, before, table: Arc::new(table), clock, passed: AtomicU32::new(0) })
     }
 }
 

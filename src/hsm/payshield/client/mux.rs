@@ -211,8 +211,10 @@ impl<W> Mux<W> {
 
     /// Whether the command that was sent under this number with this deadline is still under way.
     fn waits(&self, deadline: Now, id: u64) -> bool {
-        let taken = |place: &Place<W>| matches!(place, Place::Taken(taken, pending) if *taken == id && pending.deadline == deadline);
-        self.places.get(self.at(id)).is_some_and(taken)
+        match self.places.get(self.at(id)) {
+            Some(Place::Taken(taken, pending)) => *taken == id && pending.deadline == deadline,
+            Some(Place::Free | Place::Blocked(..)) | None => false,
+        }
     }
 
     /// Takes what was answered off the front, so that the row of deadlines is not longer than what is under way.

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use bytes::BytesMut;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::hsm::payshield::client::token::Token;
 use crate::hsm::payshield::wire::command::diagnose::{Diagnosed, Nothing};
@@ -13,7 +14,7 @@ use crate::hsm::payshield::wire::command::keys::{Checked, KeyAndCheck};
 use crate::hsm::payshield::wire::command::mac::MacValue;
 use crate::hsm::payshield::wire::command::references::{OffsetOf, PvvOf};
 use crate::hsm::payshield::wire::command::translate::{Block, Revealed, Translated, UnderLmk};
-use crate::hsm::payshield::wire::field::{CheckValue, Offset, OpenPin, PinBlock, Pvv, SealedPin};
+use crate::hsm::payshield::wire::field::{CheckValue, Offset, PinBlock, Pvv, SealedPin};
 use crate::hsm::payshield::wire::message::{Answer, Opening};
 use crate::hsm::payshield::wire::scan::{Field, Writer};
 use crate::hsm::payshield::wire::{Class, ErrorCode, Fault, Settings, decode_answer, meaning};
@@ -51,8 +52,8 @@ pub(super) enum Data {
     Sealed(SealedPin),
     /// JH, and with the length of the PIN CD, CB, G1.
     Block(PinBlock, Option<u8>),
-    /// NH.
-    Open(OpenPin),
+    /// NH: clear digits. What moves is where they are, so no copy stays behind.
+    Open(Zeroizing<Vec<u8>>),
     /// M7.
     Mac(MacValue),
     /// BV.
@@ -86,7 +87,11 @@ pub(super) fn read(
             reader.of(|it: Translated| Some(Data::Block(it.block, Some(it.digits.0))))
         }
         b"JG" => reader.of(|it: Block| Some(Data::Block(it.block, None))),
-        b"NG" => reader.of(|it: Revealed| Some(Data::Open(it.pin))),
+        b"NG" => reader.of(|mut it: Revealed| {
+            let digits = Zeroizing::new(it.pin.expose_digits().to_vec());
+            it.pin.padded.zeroize();
+            Some(Data::Open(digits))
+        }),
         b"M6" => reader.of(|it: MacValue| Some(Data::Mac(it))),
         b"BU" => reader.of(|it: Checked| Some(Data::Check(six(it.check)))),
         b"A6" => reader.of(|it: KeyAndCheck<'_>| {

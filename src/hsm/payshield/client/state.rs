@@ -50,7 +50,11 @@ pub enum StateError {
         source: std::io::Error,
     },
     /// It is not what we write.
-    #[error("{}: line {line}: not as this switch writes it; restore it, or remove it and configure the keys anew", path.display())]
+    #[error(
+        "{}: line {line}: not as this switch writes it; restore it, or remove it and configure the \
+         keys anew",
+        path.display()
+    )]
     Form {
         /// The file.
         path: PathBuf,

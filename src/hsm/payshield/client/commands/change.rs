@@ -33,27 +33,24 @@ impl Desk<'_> {
         change: &Change<'_>,
     ) -> Result<ChangeVerdict, HsmError> {
         let Change { current, new, method, reference, rules, .. } = *change;
-        let made = match is_one_command(change) {
-            Some((current_block, new_block)) => {
-                match self.at_once(current_block, new_block, change).await? {
-                    // A device may look at the table before it looks at the current PIN; and whoever is told that a
-                    // new PIN is refused has tries again. So the current PIN is verified by itself then.
-                    Made::Refused => {
-                        let right = self.is_right(current, method, reference).await?;
-                        if right { Made::Refused } else { Made::Wrong }
-                    }
-                    made => made,
+        let made = if let Some((current_block, new_block)) = is_one_command(change) {
+            match self.at_once(current_block, new_block, change).await? {
+                // A device may look at the table before it looks at the current PIN; and whoever is told that a new
+                // PIN is refused has tries again. So the current PIN is verified by itself then.
+                Made::Refused => {
+                    let right = self.is_right(current, method, reference).await?;
+                    if right { Made::Refused } else { Made::Wrong }
                 }
+                made => made,
             }
-            None => {
-                let (made, right) = futures_util::future::join(
-                    self.make(new, method, rules),
-                    self.is_right(current, method, reference),
-                )
-                .await;
-                let made = made?;
-                if right? { made } else { Made::Wrong }
-            }
+        } else {
+            let (made, right) = futures_util::future::join(
+                self.make(new, method, rules),
+                self.is_right(current, method, reference),
+            )
+            .await;
+            let made = made?;
+            if right? { made } else { Made::Wrong }
         };
         match made {
             Made::Wrong => Ok(ChangeVerdict::Wrong),

@@ -17,8 +17,10 @@ use crate::hsm::payshield::wire::Request;
 use crate::hsm::payshield::wire::command::references::{
     ChangeIbm, ChangePvv, ChosenIbm, ChosenPvv,
 };
-use crate::hsm::payshield::wire::field::{Count2, Offset, PinBlock, Pvki, Pvv};
-use crate::hsm::payshield::wire::key::{PinKey, PvkPair};
+use crate::hsm::payshield::wire::field::{
+    Account, Count2, FormatCode, Offset, PinBlock, Pvki, Pvv,
+};
+use crate::hsm::payshield::wire::key::{KeyType, PinKey, PvkPair};
 use crate::hsm::payshield::wire::option::Excluded;
 
 /// What is asked for a new PIN.
@@ -60,8 +62,104 @@ pub(super) enum From<'a> {
     },
 }
 
+/// What an answer says of the new PIN.
+fn made(answer: &Answer) -> Result<Made, HsmError> {
+    match answer {
+        Answer::Done(Data::Pvv(pvv)) => Ok(Made::Reference(Reference::Pvv(pvv.0))),
+        Answer::Done(Data::Offset(offset)) => Ok(Made::Reference(reference_of(offset))),
+        Answer::Wrong => Ok(Made::Wrong),
+        Answer::Excluded | Answer::OtherLength | Answer::Short => Ok(Made::Refused),
+        Answer::Done(_) => Err(HsmError::Unavailable),
+    }
+}
+
+/// Whether a length is allowed, and no PIN of it excluded.
+fn is_free(length: u8, rules: &PinRules) -> bool {
+    rules.allows_length(length.into()) && Weak::of(rules, length).is_ok_and(|weak| weak.is_empty())
+}
+
 /// A PVV key index for a PVV that nobody looks at.
 const ANY_PVKI: u8 = b'1';
+
+/// The fields of FW, BK, CU and DU that do not depend on the key.
+#[derive(Clone, Copy)]
+struct Chosen<'a> {
+    new: PinBlock,
+    current: Option<(PinBlock, Pvv, Offset)>,
+    format: FormatCode,
+    account: Account,
+    check: Count2,
+    excluded: Option<Excluded<'a>>,
+}
+
+impl<'a> Chosen<'a> {
+    fn by_pvv(
+        self,
+        key_type: KeyType,
+        key: PinKey<'a>,
+        pvk: PvkPair<'a>,
+        pvki: Pvki,
+    ) -> Request<'a> {
+        let Self { new, current, format, account, excluded, .. } = self;
+        match current {
+            None => Request::ChosenPvv(ChosenPvv {
+                key_type,
+                key,
+                pvk,
+                block: new,
+                format,
+                account,
+                pvki,
+                excluded,
+            }),
+            Some((current, pvv, _)) => Request::ChangePvv(ChangePvv {
+                key_type,
+                key,
+                pvk,
+                current,
+                format,
+                account,
+                pvki,
+                pvv,
+                new,
+                excluded,
+            }),
+        }
+    }
+
+    fn by_ibm(self, key_type: KeyType, key: PinKey<'a>, ibm: &Ibm<'a>) -> Request<'a> {
+        let Self { new, current, format, account, check, excluded } = self;
+        let (pvk, table, data) = (ibm.pvk.newest.token.key(), ibm.table, ibm.data);
+        match current {
+            None => Request::ChosenIbm(ChosenIbm {
+                key_type,
+                key,
+                pvk,
+                block: new,
+                format,
+                check,
+                account,
+                table,
+                data,
+                excluded,
+            }),
+            Some((current, _, offset)) => Request::ChangeIbm(ChangeIbm {
+                key_type,
+                key,
+                pvk,
+                current,
+                format,
+                check,
+                account,
+                table,
+                data,
+                offset,
+                new,
+                excluded,
+            }),
+        }
+    }
+}
 
 impl<'d> Desk<'d> {
     /// The way of a method that makes references. `None` for a PIN that is kept itself.
@@ -83,7 +181,7 @@ impl<'d> Desk<'d> {
         let Some(way) = self.way(method)? else {
             let pin = match new {
                 PresentedPin::Lmk(pin) => *pin,
-                PresentedPin::Zone(block) => self.to_lmk(block).await?,
+                PresentedPin::Zone(block) => self.take_in(block).await?,
             };
             let fits = self.fits(&pin, rules).await?;
             return Ok(if fits { Made::Reference(Reference::Lmk(pin)) } else { Made::Refused });
@@ -92,7 +190,7 @@ impl<'d> Desk<'d> {
             PresentedPin::Lmk(pin) => self.by_tables(&way, &From::Lmk(pin), rules).await,
             // No command makes a reference of a block under DUKPT.
             PresentedPin::Zone(block) if block.ksn().is_some() => {
-                let (block, _) = self.to_transit(block).await?;
+                let (block, _) = self.pass_transit(block).await?;
                 self.by_tables(&way, &From::Block(&block), rules).await
             }
             PresentedPin::Zone(block) => self.by_tables(&way, &From::Block(block), rules).await,
@@ -125,48 +223,31 @@ impl<'d> Desk<'d> {
             }
             match self.put(way, from, shortest, weak.excluded()).await? {
                 Answer::OtherLength => {}
-                answer => return self.made(answer),
+                answer => return made(&answer),
             }
         }
         if !some_without {
             return Ok(Made::Refused);
         }
         let knows_length = matches!(way, Way::Ibm(_)) || policy::allows_all(rules);
-        if !knows_length && !self.is_free(self.digits_in(from).await?, rules) {
+        if !knows_length && !is_free(self.digits_in(from).await?, rules) {
             return Ok(Made::Refused);
         }
-        match self.made(self.put(way, from, shortest, None).await?)? {
-            Made::Reference(Reference::Offset { len, .. }) if !self.is_free(len, rules) => {
+        match made(&self.put(way, from, shortest, None).await?)? {
+            Made::Reference(Reference::Offset { len, .. }) if !is_free(len, rules) => {
                 Ok(Made::Refused)
             }
             made => Ok(made),
         }
     }
 
-    /// Whether a length is allowed, and no PIN of it excluded.
-    #[expect(clippy::unused_self, reason = "reads as the others do")]
-    fn is_free(&self, length: u8, rules: &PinRules) -> bool {
-        rules.allows_length(length.into())
-            && Weak::of(rules, length).is_ok_and(|weak| weak.is_empty())
-    }
-
     /// How many digits the new PIN has.
     async fn digits_in(&self, from: &From<'_>) -> Result<u8, HsmError> {
         match from {
             From::Block(block) | From::Change { new: block, .. } => {
-                Ok(self.to_transit(block).await?.1)
+                Ok(self.pass_transit(block).await?.1)
             }
             From::Lmk(pin) => self.digits_of(pin).await,
-        }
-    }
-
-    fn made(&self, answer: Answer) -> Result<Made, HsmError> {
-        match answer {
-            Answer::Done(Data::Pvv(pvv)) => Ok(Made::Reference(Reference::Pvv(pvv.0))),
-            Answer::Done(Data::Offset(offset)) => Ok(Made::Reference(reference_of(&offset))),
-            Answer::Wrong => Ok(Made::Wrong),
-            Answer::Excluded | Answer::OtherLength | Answer::Short => Ok(Made::Refused),
-            Answer::Done(_) => Err(HsmError::Unavailable),
         }
     }
 
@@ -207,75 +288,23 @@ impl<'d> Desk<'d> {
             }
         };
         let slot = self.key_of(block)?;
-        let (new, format) = (block_of(block)?, format_code(block.format()));
-        let account = self.account(block.format());
         let check = if let Way::Ibm(_) = way { check } else { CHECK_MIN };
+        let chosen = Chosen {
+            new: block_of(block)?,
+            current,
+            format: format_code(block.format()),
+            account: self.account(block.format()),
+            check: Count2(check),
+            excluded,
+        };
         self.ask_under(slot, check, |held| {
             let (key_type, key) = (slot.kind.code(&held.token), PinKey(held.token.key()));
-            let check = Count2(check);
-            match (way, current) {
-                (Way::Pvv(pvk, pvki), None) => {
+            match way {
+                Way::Pvv(pvk, pvki) => {
                     let (pvk, pvki) = (PvkPair(pvk.newest.token.key()), Pvki([*pvki]));
-                    let block = new;
-                    Request::ChosenPvv(ChosenPvv {
-                        key_type,
-                        key,
-                        pvk,
-                        block,
-                        format,
-                        account,
-                        pvki,
-                        excluded,
-                    })
+                    chosen.by_pvv(key_type, key, pvk, pvki)
                 }
-                (Way::Pvv(pvk, pvki), Some((current, pvv, _))) => {
-                    let (pvk, pvki) = (PvkPair(pvk.newest.token.key()), Pvki([*pvki]));
-                    Request::ChangePvv(ChangePvv {
-                        key_type,
-                        key,
-                        pvk,
-                        current,
-                        format,
-                        account,
-                        pvki,
-                        pvv,
-                        new,
-                        excluded,
-                    })
-                }
-                (Way::Ibm(Ibm { pvk, table, data }), None) => {
-                    let (pvk, table, data) = (pvk.newest.token.key(), *table, *data);
-                    let block = new;
-                    Request::ChosenIbm(ChosenIbm {
-                        key_type,
-                        key,
-                        pvk,
-                        block,
-                        format,
-                        check,
-                        account,
-                        table,
-                        data,
-                        excluded,
-                    })
-                }
-                (Way::Ibm(Ibm { pvk, table, data }), Some((current, _, offset))) => {
-                    let (pvk, table, data) = (pvk.newest.token.key(), *table, *data);
-                    Request::ChangeIbm(ChangeIbm {
-                        key_type,
-                        key,
-                        pvk,
-                        current,
-                        format,
-                        check,
-                        account,
-                        table,
-                        data,
-                        offset,
-                        new,
-                        excluded,
-                    })
-                }
+                Way::Ibm(ibm) => chosen.by_ibm(key_type, key, ibm),
             }
         })
         .await
@@ -302,7 +331,7 @@ impl<'d> Desk<'d> {
         if !some_without || policy::allows_all(rules) {
             return Ok(some_without);
         }
-        Ok(self.is_free(self.digits_of(pin).await?, rules))
+        Ok(is_free(self.digits_of(pin).await?, rules))
     }
 
     /// Whether a new PIN with this reference is the current one. Of a PVV that is so for one PIN in ten thousand that

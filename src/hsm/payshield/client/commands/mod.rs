@@ -58,7 +58,9 @@ pub(super) enum Answer {
 }
 
 /// Shortest check length: a PIN below it is none.
-const CHECK_MIN: u8 = PIN_DIGITS_MIN as u8;
+const CHECK_MIN: u8 = 4;
+
+const _: () = assert!(CHECK_MIN as usize == PIN_DIGITS_MIN, "the shortest PIN");
 
 impl PayShield {
     /// Has a command done; where no device does it, the HSM is unavailable.
@@ -192,7 +194,7 @@ impl<'d> Desk<'d> {
     /// The account of commands that name no format: under an AES LMK the whole number.
     fn any_account(&self) -> AnyAccount {
         let whole = if self.keys.is_aes { self.whole() } else { None };
-        AnyAccount(whole.unwrap_or(self.twelve()))
+        AnyAccount(whole.unwrap_or_else(|| self.twelve()))
     }
 }
 

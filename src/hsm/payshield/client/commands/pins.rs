@@ -96,19 +96,19 @@ impl Desk<'_> {
     }
 
     /// The same PIN under the transit key, in the format it has.
-    pub(super) async fn to_transit(&self, pin: &ZonePin) -> Result<(ZonePin, u8), HsmError> {
+    pub(super) async fn pass_transit(&self, pin: &ZonePin) -> Result<(ZonePin, u8), HsmError> {
         let (transit, _) = self.transit()?;
         self.translate(pin, transit, pin.format()).await
     }
 
     /// A block under the LMK. One under DUKPT goes through the transit key.
-    pub(in crate::hsm::payshield::client) async fn to_lmk(
+    pub(in crate::hsm::payshield::client) async fn take_in(
         &self,
         pin: &ZonePin,
     ) -> Result<LmkPin, HsmError> {
         let transit;
         let pin = if pin.ksn().is_some() {
-            transit = self.to_transit(pin).await?.0;
+            transit = self.pass_transit(pin).await?.0;
             &transit
         } else {
             pin
@@ -135,7 +135,7 @@ impl Desk<'_> {
     }
 
     /// A PIN under the LMK as a block.
-    pub(in crate::hsm::payshield::client) async fn from_lmk(
+    pub(in crate::hsm::payshield::client) async fn give_out(
         &self,
         pin: &LmkPin,
         to_key: KeyId,
@@ -158,8 +158,8 @@ impl Desk<'_> {
     /// How many digits a PIN under the LMK has: only a translation tells.
     pub(super) async fn digits_of(&self, pin: &LmkPin) -> Result<u8, HsmError> {
         let (transit, _) = self.transit()?;
-        let block = self.from_lmk(pin, transit, BlockFormat::Iso0).await?;
-        Ok(self.to_transit(&block).await?.1)
+        let block = self.give_out(pin, transit, BlockFormat::Iso0).await?;
+        Ok(self.pass_transit(&block).await?.1)
     }
 
     /// Takes clear digits in. The copies made here are wiped, as the bytes on their way are.
@@ -211,11 +211,7 @@ impl Desk<'_> {
             pin: kept(pin, self.width()),
         });
         match self.ask(CHECK_MIN, &request).await? {
-            Answer::Done(Data::Open(mut open)) => {
-                let clear = Zeroizing::new(open.expose_digits().to_vec());
-                open.padded.zeroize();
-                Ok(clear)
-            }
+            Answer::Done(Data::Open(digits)) => Ok(digits),
             answer => Err(self.unexpected(*b"NG", &answer)),
         }
     }

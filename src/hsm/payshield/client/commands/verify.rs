@@ -9,9 +9,10 @@ use crate::hsm::HsmError;
 use crate::hsm::payshield::client::commands::{
     Answer, CHECK_MIN, Desk, block_of, format_code, kept, ksn_of,
 };
-use crate::hsm::payshield::client::keys::Slot;
+use crate::hsm::payshield::client::keys::{Held, Slot};
 use crate::hsm::payshield::client::reply::Data;
 use crate::hsm::payshield::client::settings::TableToken;
+use crate::hsm::payshield::client::token::KeyKind;
 use crate::hsm::payshield::wire::Request;
 use crate::hsm::payshield::wire::command::dukpt::{DukptVerifyIbm, DukptVerifyPvv, PinOnly};
 use crate::hsm::payshield::wire::command::references::{IbmOfPin, PvvOfPin};
@@ -20,9 +21,9 @@ use crate::hsm::payshield::wire::command::verify::{
     ZoneVerifyPvv,
 };
 use crate::hsm::payshield::wire::field::{
-    Count2, Offset, Pvki, Pvv, Table, Twelve, ValidationData,
+    Account, Count2, FormatCode, Ksn, Offset, PinBlock, Pvki, Pvv, Table, Twelve, ValidationData,
 };
-use crate::hsm::payshield::wire::key::{PinKey, PvkPair};
+use crate::hsm::payshield::wire::key::{Key, PinKey, PvkPair};
 use crate::hsm::payshield::wire::option::Excluded;
 
 /// IBM 3624 as commands take it.
@@ -31,6 +32,102 @@ pub(super) struct Ibm<'d> {
     pub(super) pvk: &'d Arc<Slot>,
     pub(super) table: Table,
     pub(super) data: ValidationData,
+}
+
+/// A block that is verified, without its key.
+#[derive(Clone, Copy)]
+struct Shown {
+    block: PinBlock,
+    format: FormatCode,
+    account: Account,
+    ksn: Option<Ksn>,
+    kind: KeyKind,
+}
+
+impl Shown {
+    fn by_pvv<'a>(self, key: Key<'a>, pvk: PvkPair<'a>, pvki: Pvki, pvv: Pvv) -> Request<'a> {
+        let Self { block, format, account, ksn, kind } = self;
+        match (ksn, kind.is_terminal()) {
+            (Some(ksn), _) => Request::DukptVerifyPvv(DukptVerifyPvv {
+                mode: PinOnly,
+                flag: kind.bdk_flag(),
+                bdk: key,
+                pvk,
+                ksn,
+                block,
+                format,
+                account,
+                verified: None,
+                pvki,
+                pvv,
+            }),
+            (None, true) => Request::TerminalVerifyPvv(TerminalVerifyPvv {
+                key: PinKey(key),
+                pvk,
+                block,
+                format,
+                account,
+                pvki,
+                pvv,
+            }),
+            (None, false) => Request::ZoneVerifyPvv(ZoneVerifyPvv {
+                key: PinKey(key),
+                pvk,
+                block,
+                format,
+                account,
+                verified: None,
+                pvki,
+                pvv,
+            }),
+        }
+    }
+
+    fn by_ibm<'a>(self, key: Key<'a>, ibm: &Ibm<'a>, check: Count2, offset: Offset) -> Request<'a> {
+        let Self { block, format, account, ksn, kind } = self;
+        let (pvk, table, data) = (ibm.pvk.newest.token.key(), ibm.table, ibm.data);
+        let longest = Twelve;
+        match (ksn, kind.is_terminal()) {
+            (Some(ksn), _) => Request::DukptVerifyIbm(DukptVerifyIbm {
+                mode: PinOnly,
+                flag: kind.bdk_flag(),
+                bdk: key,
+                pvk,
+                ksn,
+                block,
+                format,
+                check,
+                account,
+                table,
+                data,
+                offset,
+            }),
+            (None, true) => Request::TerminalVerifyIbm(TerminalVerifyIbm {
+                key: PinKey(key),
+                pvk,
+                longest,
+                block,
+                format,
+                check,
+                account,
+                table,
+                data,
+                offset,
+            }),
+            (None, false) => Request::ZoneVerifyIbm(ZoneVerifyIbm {
+                key: PinKey(key),
+                pvk,
+                longest,
+                block,
+                format,
+                check,
+                account,
+                table,
+                data,
+                offset,
+            }),
+        }
+    }
 }
 
 /// An offset as commands take it.
@@ -101,17 +198,15 @@ impl<'d> Desk<'d> {
             // A card without a PIN: nothing is right, but a block that holds no PIN is told as such.
             (_, Reference::None, PresentedPin::Zone(block)) => {
                 if block.ksn().is_some() {
-                    let _ = self.to_transit(block).await?;
+                    let _ = self.pass_transit(block).await?;
                 } else {
-                    let _ = self.to_lmk(block).await?;
+                    let _ = self.take_in(block).await?;
                 }
                 Ok(false)
             }
             (_, Reference::None, PresentedPin::Lmk(_)) => Ok(false),
-            (Method::VisaPvv { .. }, Reference::Pvv(_), PresentedPin::Zone(block)) => {
-                self.block_is_right(block, method, reference).await
-            }
-            (Method::Ibm3624 { .. }, Reference::Offset { .. }, PresentedPin::Zone(block)) => {
+            (Method::VisaPvv { .. }, Reference::Pvv(_), PresentedPin::Zone(block))
+            | (Method::Ibm3624 { .. }, Reference::Offset { .. }, PresentedPin::Zone(block)) => {
                 self.block_is_right(block, method, reference).await
             }
             (Method::VisaPvv { pvk, pvki }, Reference::Pvv(stored), PresentedPin::Lmk(pin)) => {
@@ -172,102 +267,31 @@ impl<'d> Desk<'d> {
         check: u8,
     ) -> Result<Answer, HsmError> {
         let slot = self.key_of(pin)?;
-        let (block, format) = (block_of(pin)?, format_code(pin.format()));
-        let account = self.account(pin.format());
-        let ksn = pin.ksn().map(ksn_of).transpose()?;
-        let (terminal, flag) = (slot.kind.is_terminal(), slot.kind.bdk_flag());
-        if let (Method::VisaPvv { pvk, pvki }, Reference::Pvv(stored)) = (method, reference) {
-            let pvk = PvkPair(self.pvk(*pvk)?.newest.token.key());
-            let (pvki, pvv) = (Pvki([*pvki]), Pvv(*stored));
-            let request = self.ask_under(slot, check, |held| {
-                let key = held.token.key();
-                match (ksn, terminal) {
-                    (Some(ksn), _) => Request::DukptVerifyPvv(DukptVerifyPvv {
-                        mode: PinOnly,
-                        flag,
-                        bdk: key,
-                        pvk,
-                        ksn,
-                        block,
-                        format,
-                        account,
-                        verified: None,
-                        pvki,
-                        pvv,
-                    }),
-                    (None, true) => Request::TerminalVerifyPvv(TerminalVerifyPvv {
-                        key: PinKey(key),
-                        pvk,
-                        block,
-                        format,
-                        account,
-                        pvki,
-                        pvv,
-                    }),
-                    (None, false) => Request::ZoneVerifyPvv(ZoneVerifyPvv {
-                        key: PinKey(key),
-                        pvk,
-                        block,
-                        format,
-                        account,
-                        verified: None,
-                        pvki,
-                        pvv,
-                    }),
-                }
-            });
-            return request.await;
-        }
-        let Reference::Offset { digits, len } = reference else {
-            return Err(HsmError::StoredPinCorrupt);
+        let shown = Shown {
+            block: block_of(pin)?,
+            format: format_code(pin.format()),
+            account: self.account(pin.format()),
+            ksn: pin.ksn().map(ksn_of).transpose()?,
+            kind: slot.kind,
         };
-        let Ibm { pvk, table, data } = self.ibm(method)?;
-        let pvk = pvk.newest.token.key();
-        let (check_length, offset) = (Count2(check), offset_of(digits, *len));
-        self.ask_under(slot, check, |held| {
-            let key = held.token.key();
-            match (ksn, terminal) {
-                (Some(ksn), _) => Request::DukptVerifyIbm(DukptVerifyIbm {
-                    mode: PinOnly,
-                    flag,
-                    bdk: key,
-                    pvk,
-                    ksn,
-                    block,
-                    format,
-                    check: check_length,
-                    account,
-                    table,
-                    data,
-                    offset,
-                }),
-                (None, true) => Request::TerminalVerifyIbm(TerminalVerifyIbm {
-                    key: PinKey(key),
-                    pvk,
-                    longest: Twelve,
-                    block,
-                    format,
-                    check: check_length,
-                    account,
-                    table,
-                    data,
-                    offset,
-                }),
-                (None, false) => Request::ZoneVerifyIbm(ZoneVerifyIbm {
-                    key: PinKey(key),
-                    pvk,
-                    longest: Twelve,
-                    block,
-                    format,
-                    check: check_length,
-                    account,
-                    table,
-                    data,
-                    offset,
-                }),
+        match (method, reference) {
+            (Method::VisaPvv { pvk, pvki }, Reference::Pvv(stored)) => {
+                let pvk = PvkPair(self.pvk(*pvk)?.newest.token.key());
+                let (pvki, pvv) = (Pvki([*pvki]), Pvv(*stored));
+                let by_pvv = |held: &'d Held| shown.by_pvv(held.token.key(), pvk, pvki, pvv);
+                self.ask_under(slot, check, by_pvv).await
             }
-        })
-        .await
+            (_, Reference::Offset { digits, len }) => {
+                let ibm = self.ibm(method)?;
+                let offset = offset_of(digits, *len);
+                let by_ibm =
+                    |held: &'d Held| shown.by_ibm(held.token.key(), &ibm, Count2(check), offset);
+                self.ask_under(slot, check, by_ibm).await
+            }
+            (_, Reference::None | Reference::Lmk(_) | Reference::Pvv(_)) => {
+                Err(HsmError::StoredPinCorrupt)
+            }
+        }
     }
 
     /// The PVV of a PIN under the LMK.
@@ -313,7 +337,7 @@ impl<'d> Desk<'d> {
     pub(super) async fn compare(&self, pin: &ZonePin, stored: &LmkPin) -> Result<bool, HsmError> {
         let transit;
         let pin = if pin.ksn().is_some() {
-            transit = self.to_transit(pin).await?.0;
+            transit = self.pass_transit(pin).await?.0;
             &transit
         } else {
             pin
@@ -345,7 +369,7 @@ impl<'d> Desk<'d> {
         stored: &LmkPin,
     ) -> Result<bool, HsmError> {
         let (transit, _) = self.transit()?;
-        let block = self.from_lmk(pin, transit, BlockFormat::Iso0).await?;
+        let block = self.give_out(pin, transit, BlockFormat::Iso0).await?;
         self.compare(&block, stored).await
     }
 }

@@ -250,3 +250,66 @@ async fn guesses_at_one_account_come_to_an_end() {
         assert_eq!(verdict, want);
     }
 }
+
+/// Certificate and key in PEM for one name, by an authority of the test.
+fn issue(authority: &rcgen::Issuer<'_, rcgen::KeyPair>, name: &str) -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+    (params.signed_by(&key, authority).unwrap().pem(), key.serialize_pem())
+}
+
+/// A device behind TLS that wants a certificate of ours: with it commands go, without it the device is never up.
+#[tokio::test]
+async fn commands_go_through_tls_with_certificates_on_both_sides() {
+    use crate::tls::{ConnectFiles, Tls, TlsConnector, TlsFiles};
+    let directory = tempfile::TempDir::new().unwrap();
+    let put = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let mut params = rcgen::CertificateParams::new([]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let ca = put("ca.pem", &params.self_signed(&key).unwrap().pem());
+    let authority = rcgen::Issuer::new(params, key);
+    let (device_pem, device_key) = issue(&authority, "payshield.test");
+    let (own_pem, own_key) = issue(&authority, "switch.test");
+    let tls = Tls::load(TlsFiles {
+        certificate: put("device.pem", &device_pem),
+        key: put("device.key", &device_key),
+        client_ca: Some(ca.clone()),
+    });
+    let acceptor = tls.unwrap().acceptor();
+
+    let device = device(Kind::Variant).await;
+    let plain = device.ports()[0];
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut secure) = acceptor.accept(stream).await else { return };
+                let mut behind = tokio::net::TcpStream::connect(plain).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut secure, &mut behind).await;
+            });
+        }
+    });
+    let own = (put("own.pem", &own_pem), put("own.key", &own_key));
+    for (client, name, state) in [
+        (Some(own.clone()), "payshield.test", "up"),
+        (None, "payshield.test", "down"),
+        (Some(own), "other.test", "down"),
+    ] {
+        let connector = TlsConnector::load(&ConnectFiles { ca: ca.clone(), client }, name).unwrap();
+        let mut settings = settings(&[address], Kind::Variant);
+        settings.devices[0].tls = Some(Arc::new(connector));
+        let client = start(settings, &plan(Kind::Variant)).await.unwrap();
+        assert_eq!(client.hsm.devices()[0].state, state, "{name}");
+        if state == "up" {
+            assert_eq!(verify_many(&client.hsm, 20).await, (20, 0));
+        }
+    }
+}
