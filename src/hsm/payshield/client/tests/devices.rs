@@ -261,7 +261,7 @@ fn issue(authority: &rcgen::Issuer<'_, rcgen::KeyPair>, name: &str) -> (String, 
 /// A device behind TLS that wants a certificate of ours: with it commands go, without it the device is never up.
 #[tokio::test]
 async fn commands_go_through_tls_with_certificates_on_both_sides() {
-    use crate::tls::{ConnectFiles, Tls, TlsConnector, TlsFiles};
+    use crate::tls::{ClientFiles, Tls, TlsConnector, TlsFiles};
     let directory = tempfile::TempDir::new().unwrap();
     let put = |name: &str, text: &str| {
         let path = directory.path().join(name);
@@ -303,7 +303,7 @@ async fn commands_go_through_tls_with_certificates_on_both_sides() {
         (None, "payshield.test", "down"),
         (Some(own), "other.test", "down"),
     ] {
-        let connector = TlsConnector::load(&ConnectFiles { ca: ca.clone(), client }, name).unwrap();
+        let connector = TlsConnector::load(&ClientFiles { ca: ca.clone(), identity: client }, name).unwrap();
         let mut settings = settings(&[address], Kind::Variant);
         settings.devices[0].tls = Some(Arc::new(connector));
         let client = start(settings, &plan(Kind::Variant)).await.unwrap();
