@@ -224,7 +224,7 @@ pub const STORE_WRITE_SECONDS: u64 = 5;
 /// that nobody knows, and their keys stay taken until it is known.
 pub const STORE_DOUBT_SECONDS: u64 = 5;
 /// Time after which a forwarded change is reversed by whoever is there: its switch must have ended it by then.
-pub const STORE_FLIGHT_SECONDS: u64 = 75;
+pub const STORE_FLIGHT_SECONDS: u64 = 80;
 /// Time for which a switch may send the reversals of a host, unless it renews that.
 pub const STORE_LEASE_SECONDS: u64 = 5;
 /// Longest pause between two tries to connect to the database.
@@ -239,7 +239,7 @@ const _: () = {
     assert!(COMMIT_BATCH_MAX <= COMMIT_QUEUE_MAX, "a batch cannot outgrow its queue");
     assert!(STORE_READ_BATCH_MAX <= STORE_READ_QUEUE_MAX, "nor can a question's");
     assert!(
-        REQUEST_MS_MAX + 2 * STORE_WRITE_SECONDS * 1000 < STORE_FLIGHT_SECONDS * 1000,
+        REQUEST_MS_MAX + 3 * STORE_WRITE_SECONDS * 1000 < STORE_FLIGHT_SECONDS * 1000,
         "a request ends, and its outcome is written, before anybody else may reverse it"
     );
     assert!(STORE_LOCK_SECONDS < STORE_WRITE_SECONDS, "a lock is given up before its session is");

@@ -6,7 +6,7 @@
 
 use tokio_postgres::{Client, Error, Statement};
 
-use crate::limits::STORE_FLIGHT_SECONDS;
+use crate::limits::{STORE_FLIGHT_SECONDS, STORE_WRITE_SECONDS};
 
 /// The statements.
 pub(super) struct Statements {
@@ -66,10 +66,15 @@ const NEWEST: &str = "SELECT w.place FROM unnest($1::int4[], $2::bytea[], $3::by
 
 const BODIES: &str = "SELECT pan_hash, body FROM card WHERE pan_hash = ANY ($1::bytea[])";
 
-/// `mine` is in flight, and ours to end.
-const OPEN: &str =
-    "SELECT key, in_flight_until > clock_timestamp() AS in_flight, node = $2 AND epoch = $3 AS mine
-    FROM unsettled WHERE key = ANY ($1::bytea[]) ORDER BY key FOR UPDATE";
+/// `mine` is in flight, and ours to end. PostgreSQL reads a row's time before it locks the row, and may wait for others
+/// between the two: a round trip's bound is kept between our end of a change and anybody's reversal of it.
+fn open() -> String {
+    format!(
+        "SELECT key, in_flight_until > clock_timestamp() AS in_flight, node = $2 AND epoch = $3
+             AND in_flight_until > clock_timestamp() + interval '{STORE_WRITE_SECONDS} s' AS mine
+         FROM unsettled WHERE key = ANY ($1::bytea[]) ORDER BY key FOR UPDATE"
+    )
+}
 
 const PUT_CARDS: &str = "UPDATE card SET version = w.version, body = w.body
     FROM unnest($1::bytea[], $2::int2[], $3::int8[], $4::bytea[]) AS w (pan_hash, sequence, version, body)
@@ -121,7 +126,7 @@ impl Statements {
             known: client.prepare(KNOWN).await?,
             newest: client.prepare(NEWEST).await?,
             bodies: client.prepare(BODIES).await?,
-            open: client.prepare(OPEN).await?,
+            open: client.prepare(&open()).await?,
             put_cards: client.prepare(PUT_CARDS).await?,
             append: client.prepare(APPEND).await?,
             free: client.prepare(FREE).await?,
