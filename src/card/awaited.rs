@@ -80,7 +80,8 @@ impl AwaitedPostgres {
             // Ended, one way or the other: nobody puts a store in any more.
             let _ = waiting.await;
         }
-        if let Some(store) = Arc::into_inner(self.shared).and_then(|shared| shared.store.into_inner())
+        if let Some(store) =
+            Arc::into_inner(self.shared).and_then(|shared| shared.store.into_inner())
         {
             store.close().await;
         }

@@ -86,7 +86,10 @@ fn stranger<T>() -> Result<T, CommitRefused<AnyClaim>> {
     Err(CommitRefused { error: StoreError::Unavailable, claim: None })
 }
 
-fn refused<C>(refused: CommitRefused<C>, any: impl FnOnce(C) -> AnyClaim) -> CommitRefused<AnyClaim> {
+fn refused<C>(
+    refused: CommitRefused<C>,
+    any: impl FnOnce(C) -> AnyClaim,
+) -> CommitRefused<AnyClaim> {
     CommitRefused { error: refused.error, claim: refused.claim.map(any) }
 }
 

@@ -5,8 +5,8 @@
 
 use crate::card::embedded::BulkError;
 use crate::card::product::Product;
-use crate::card::{Cards, Load};
 use crate::card::record::{AccountStatus, AccountType, CardRecord, CardStatus};
+use crate::card::{Cards, Load};
 use crate::domain::pan::Pan;
 use crate::domain::pin::Reference;
 use crate::domain::vault::{Vault, VaultError};

@@ -9,8 +9,8 @@ mod store;
 
 use std::sync::Arc;
 
-use crate::card::{AnyStore, Store};
 use crate::card::product::{Product, Products};
+use crate::card::{AnyStore, Store};
 use crate::cli::Failure;
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::forward::HostId;

@@ -12,10 +12,10 @@ use clap::{Args, Subcommand};
 use crate::card::archive::{Archive, ArchiveWriter, Chain, Manifest, Part, Summary};
 use crate::card::embedded::EmbeddedStore;
 use crate::card::postgres::{self, MigrateError, migrate};
-use crate::domain::clock::{Clock, WallMillis};
-use crate::domain::vault::Vault;
 use crate::cli::serve::runtime;
 use crate::cli::{Failure, boot};
+use crate::domain::clock::{Clock, WallMillis};
+use crate::domain::vault::Vault;
 use crate::ops::config::{Config, Postgres};
 
 /// Arguments of `pinion store`.
@@ -30,7 +30,9 @@ pub(super) struct StoreArgs {
 enum StoreCommand {
     /// Write everything of a store whose switches are stopped into a directory: cards, keys and their answers, unsettled
     /// changes, the journal. As secret as the store.
-    #[command(after_help = "Example:\n  pinion store export --config /etc/pinion/pinion.toml /var/tmp/moving")]
+    #[command(
+        after_help = "Example:\n  pinion store export --config /etc/pinion/pinion.toml /var/tmp/moving"
+    )]
     Export {
         /// The configuration file.
         #[arg(long)]
@@ -42,7 +44,9 @@ enum StoreCommand {
         json: bool,
     },
     /// Put an export into an empty store of either family. What came out is compared with what went in.
-    #[command(after_help = "Example:\n  pinion store import --config /etc/pinion/pinion.toml /var/tmp/moving")]
+    #[command(
+        after_help = "Example:\n  pinion store import --config /etc/pinion/pinion.toml /var/tmp/moving"
+    )]
     Import {
         /// The configuration file.
         #[arg(long)]

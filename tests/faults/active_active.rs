@@ -229,10 +229,12 @@ fn swallowing(seed: u64) -> Value {
     }})
 }
 
-/// How many changes a switch says are unsettled, on all of them.
-fn unsettled(node: &Node) -> u64 {
-    let page = node.page("/status").and_then(|(_, page)| serde_json::from_str::<Value>(&page).ok());
-    page.and_then(|status| status["unsettled"].as_u64()).unwrap_or(u64::MAX)
+/// How many changes wait for their reversal, on both switches: asked of the database, since what /status counts may be a
+/// second old.
+fn unsettled(node: &Node) -> usize {
+    let page = node.page("/admin/unsettled");
+    let listed = page.and_then(|(_, page)| serde_json::from_str::<Value>(&page).ok());
+    listed.and_then(|listed| Some(listed["unsettled"].as_array()?.len())).unwrap_or(usize::MAX)
 }
 
 /// What one card's holder was told.

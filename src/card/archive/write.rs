@@ -135,11 +135,7 @@ impl ArchiveWriter {
     }
 
     /// Makes everything durable and writes the manifest. `store` is the family it was.
-    pub(crate) fn finish(
-        self,
-        vault: &dyn Vault,
-        store: &str,
-    ) -> Result<Manifest, ArchiveError> {
+    pub(crate) fn finish(self, vault: &dyn Vault, store: &str) -> Result<Manifest, ArchiveError> {
         let mut parts = BTreeMap::new();
         for (name, part) in self.parts {
             if let Some((path, file)) = part.file {

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use papaya::HashMap;
 
-use crate::card::embedded::claim::Claim;
 use crate::card::archive::{Answer, Known};
+use crate::card::embedded::claim::Claim;
 use crate::card::embedded::ledger::Ledger;
 use crate::card::embedded::moving;
 use crate::card::record::CardRecord;

@@ -287,10 +287,9 @@ impl<'a> Moving<'a> {
                 // What an embedded store numbered keeps its number. One that is not there any more is none.
                 let kept = |old| if old <= self.own_last { old } else { 0 };
                 let moved = |old: u64| self.moved.get(&old).copied().unwrap_or_else(|| kept(old));
-                let reopens = reopens.as_deref().map(|change| Unsettled {
-                    sequence: moved(change.sequence),
-                    ..change.clone()
-                });
+                let reopens = reopens
+                    .as_deref()
+                    .map(|change| Unsettled { sequence: moved(change.sequence), ..change.clone() });
                 let change = Change {
                     entry,
                     intent: intent.map(moved),

@@ -336,7 +336,11 @@ impl Replay<'_> {
     }
 }
 
-pub(super) fn check_format_and_keys(dir: &Path, tables: &Tables, vault: &dyn Vault) -> Result<(), OpenError> {
+pub(super) fn check_format_and_keys(
+    dir: &Path,
+    tables: &Tables,
+    vault: &dyn Vault,
+) -> Result<(), OpenError> {
     let pan = Pan::parse(PROBE).map_err(|_| OpenError::OtherKeys { dir: dir.to_owned() })?;
     let failed = |e| tables_error(dir, e);
     let mut proof = vault.chain(&[0; 32], b"pinion store").to_vec();

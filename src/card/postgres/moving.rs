@@ -10,7 +10,9 @@ use futures_util::TryStreamExt;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Transaction};
 
-use crate::card::archive::{Answer, Archive, ArchiveError, ArchiveWriter, Chain, Known, Line, Part};
+use crate::card::archive::{
+    Answer, Archive, ArchiveError, ArchiveWriter, Chain, Known, Line, Part,
+};
 use crate::card::codec::{decode_card, decode_record, encode_card, encode_open};
 use crate::card::postgres::ask::{ANSWERED, REFUSED};
 use crate::card::postgres::connect::{ConnectError, Connector, Session};
@@ -89,14 +91,17 @@ async fn open(options: &PostgresOptions, vault: &dyn Vault) -> Result<Session, A
     let session = connector.connect().await?;
     schema::check(&session.client).await?;
     proof::check(&session.client, vault).await?;
-    let running = "SELECT l.objid::int8 FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
+    let running =
+        "SELECT l.objid::int8 FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
         WHERE l.locktype = 'advisory' AND l.classid = $1::int8::oid AND l.objid <> $2::int8::oid
             AND l.granted AND d.datname = current_database() ORDER BY 1";
     let but = i64::from(STORE_COMMANDS_NODE);
     let rows = session.client.query(running, &[&i64::from(NODE_LOCK), &but]).await?;
     if let Some(row) = rows.first() {
         let node: i64 = row.try_get(0)?;
-        return Err(ArchiveError::Store(format!("node {node} is running: stop every switch first")));
+        return Err(ArchiveError::Store(format!(
+            "node {node} is running: stop every switch first"
+        )));
     }
     Ok(session)
 }
@@ -201,11 +206,8 @@ async fn put_cards(into: &Transaction<'_>, archive: &Archive) -> Result<(), Arch
         let tokens: Vec<_> = identities().map(|i| i.and_then(|i| i.pan_token.as_deref())).collect();
         let instruments: Vec<_> =
             identities().map(|i| i.and_then(|i| i.payment_instrument.as_deref())).collect();
-        into.execute(
-            &put,
-            &[&hashes, &sequences, &versions, &ids, &tokens, &instruments, &bodies],
-        )
-        .await?;
+        into.execute(&put, &[&hashes, &sequences, &versions, &ids, &tokens, &instruments, &bodies])
+            .await?;
     }
 }
 
@@ -241,9 +243,7 @@ async fn put_known(into: &Transaction<'_>, archive: &Archive) -> Result<(), Arch
             .collect();
         into.execute(
             &put,
-            &[
-                &keys, &fingerprints, &states, &codes, &hosts, &ats, &positions, &intents, &hashes,
-            ],
+            &[&keys, &fingerprints, &states, &codes, &hosts, &ats, &positions, &intents, &hashes],
         )
         .await?;
     }
