@@ -13,6 +13,7 @@ mod connections;
 mod http;
 mod leaks;
 mod mac;
+mod moving;
 mod network;
 mod operation;
 mod pipelining;
