@@ -60,6 +60,11 @@ fn the_same_requests_to_both_switches() {
         cluster.create(&name, "template0");
         let mut pair = Pair::new(&cluster.url(&name), (CARDS + GUESSED) as u64, |_| String::new());
         pair.start();
+        for node in &pair.nodes {
+            let (code, told, said) = node.attempt(&["check", "--against-store"]);
+            assert_eq!(code, Some(0), "{said}");
+            assert!(told.contains("agrees   yes with faults (node "), "{told}");
+        }
         let (all, guessed) = pair.nodes[0].pans.split_at(CARDS);
         let connect = || pair.nodes.each_ref().map(|node| Client::connect(node.atm));
         let (mut told, mut guesses) = (0, BTreeMap::<&str, u64>::new());

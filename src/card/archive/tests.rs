@@ -1,6 +1,7 @@
 //! An archive that was changed, or is another's, is refused before anything is written.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::*;
 use crate::card::Store as _;
@@ -10,7 +11,7 @@ use crate::card::embedded::tests::{TestVault, card, options};
 
 /// A store with three cards, as an archive.
 fn archive(dir: &Path) -> Manifest {
-    let vault = std::sync::Arc::new(TestVault(7));
+    let vault = Arc::new(TestVault(7));
     let mut store = EmbeddedStore::open(&dir.join("store"), vault, options()).unwrap();
     let mut bulk = store.bulk("three").unwrap();
     for number in 1..=3 {
@@ -32,7 +33,7 @@ fn what_was_written_is_read() {
     assert_eq!((manifest.parts[&Part::Cards].count, manifest.parts[&Part::Journal].count), (3, 1));
     let mut numbers: Vec<_> = read.cards().unwrap().map(|card| card.unwrap().pan_hash).collect();
     numbers.sort_by_key(|hash| hash.0);
-    let mut want: Vec<_> = (1..=3).map(|number| stores::card(number, 0).pan_hash).collect();
+    let mut want: Vec<_> = (1..=3).map(|number| card(number, 0).pan_hash).collect();
     want.sort_by_key(|hash| hash.0);
     assert_eq!(numbers, want);
     let again = ArchiveWriter::create(&dir.path().join("archive"), WallMillis(0));
@@ -70,7 +71,7 @@ fn half_an_import_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     archive(dir.path());
     let into = dir.path().join("into");
-    let vault: std::sync::Arc<dyn Vault> = std::sync::Arc::new(TestVault(7));
+    let vault: Arc<dyn Vault> = Arc::new(TestVault(7));
     let read = Archive::open(&dir.path().join("archive"), &*vault).unwrap();
     EmbeddedStore::import(&into, &vault, &options(), &read).unwrap();
     assert_eq!(EmbeddedStore::open(&into, vault.clone(), options()).unwrap().status().cards, 3);
