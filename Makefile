@@ -14,9 +14,11 @@ demo:
 # tests compare with; it goes into target/, never into the system.
 test:
 	@if [ -f tests/requirements.txt ]; then $(MAKE) --no-print-directory target/venv/done; fi
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(APT) postgresql || { $(APT_UPDATE) && $(APT) postgresql; }
 	@command -v chromium >/dev/null || $(APT) chromium || { $(APT_UPDATE) && $(APT) chromium; }
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(APT) postgresql || { $(APT_UPDATE) && $(APT) postgresql; }
 	PATH="$(CURDIR)/target/venv/bin:$$PATH" cargo test --locked
+	PATH="$(CURDIR)/target/venv/bin:$$PATH" PINION_TEST_STORE=postgres cargo test --locked --test functional
 
 target/venv/done: $(wildcard tests/requirements.txt)
 	@python3 -c "import ensurepip, venv" 2>/dev/null || $(APT) python3 python3-venv
