@@ -1,6 +1,7 @@
 //! What the card management system knows: cards, products, gates, and the journal of every change.
 //!
-//! [`Store`] is the trait; [`embedded`] its default family, [`postgres`] the one of several switches. **Never here:** sockets, PIN arithmetic, response codes.
+//! [`Store`] is the trait; [`embedded`] its default family, [`postgres`] the one of several switches.
+//! **Never here:** PIN arithmetic, response codes, a socket but the database's.
 //! Where next: `record` for a card, `product` for its rules, `gates` for who is refused, `embedded` for the disk.
 
 use std::future::Future;

@@ -170,7 +170,9 @@ impl Ask {
             maybe(!hashes.is_empty(), async { client.query(&sql.cards, &[&hashes, &sequences]).await }),
             maybe(!self.keys.is_empty(), keys.take(client, sql)),
             maybe(!known.is_empty(), async { client.query(&sql.known, &[&known]).await }),
-            maybe(!places.is_empty(), async { client.query(&sql.newest, &[&places, &firsts, &lasts, &of_cards]).await }),
+            maybe(!places.is_empty(), async {
+                client.query(&sql.newest, &[&places, &firsts, &lasts, &of_cards]).await
+            }),
             maybe(!bodies.is_empty(), async { client.query(&sql.bodies, &[&bodies]).await }),
             maybe(!open.is_empty(), async { client.query(&sql.open, &[&open, &node, &epoch]).await }),
         );

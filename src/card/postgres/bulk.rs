@@ -1,8 +1,8 @@
 //! Many cards at once: imports in batches of rows, and every card for an export.
 //!
-//! A batch is one transaction, and refused as a whole when one of its cards is. The audit record of an import is written
-//! by [`PostgresStore::note_import`], which whoever imports calls at its end, and at its failure. **Never here:** parsing,
-//! PANs.
+//! A batch is one transaction, and refused as a whole when one of its cards is. The audit record of an import is
+//! written by [`PostgresStore::note_import`], which whoever imports calls at its end, and at its failure. **Never
+//! here:** parsing, PANs.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -178,11 +178,11 @@ impl Connector {
             let (client, connection) = self.config.connect(NoTls).await?;
             Session { client, driver: tokio::spawn(ended(connection)) }
         };
-        // Every statement of ours goes by an index, and plans must not depend on statistics that are behind: a table that
-        // was empty a minute ago is read from end to end otherwise. No statement timeout: PostgreSQL would let a commit
-        // that waits for its standby succeed when one ends it, and an acknowledged change could be lost. What takes too
-        // long is left by closing the session, and the server looks for that every second.
-        // An operator's `synchronous_commit` below `on` would break what an approval says.
+        // Every statement of ours goes by an index, and plans must not depend on statistics that are behind: a table
+        // that was empty a minute ago is read from end to end otherwise. No statement timeout: PostgreSQL would let a
+        // commit that waits for its standby succeed when one ends it, and an acknowledged change could be lost. What
+        // takes too long is left by closing the session, and the server looks for that every second. An operator's
+        // `synchronous_commit` below `on` would break what an approval says.
         let settings = format!(
             "SELECT set_config('synchronous_commit', 'on', false)
                  WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply');

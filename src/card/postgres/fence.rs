@@ -3,8 +3,8 @@
 //! A session-level lock keeps a second process with the same number out while the first lives. The row's epoch counts
 //! the processes: whoever lost the lock to another one sees a newer epoch and writes no more. Taking the row waits for
 //! the transaction of the session before, which the database may not have noticed to be dead; then the row says whether
-//! that committed. The row is written, not only read: that commit comes after the one in question, so with a synchronous
-//! standby both are on it before anybody is answered. **Never here:** a batch.
+//! that committed. The row is written, not only read: that commit comes after the one in question, so with a
+//! synchronous standby both are on it before anybody is answered. **Never here:** a batch.
 
 use std::time::Duration;
 

@@ -34,7 +34,7 @@ pub(super) struct Statements {
 /// Who writes as this node, and its newest record. The lock makes a later session wait for this one's transaction.
 const HEAD: &str = "SELECT epoch, position FROM chain WHERE node = $1 FOR NO KEY UPDATE";
 
-/// An intent and a reversal that found no original cannot be told apart by their keys, which may differ: they meet here.
+/// The keys of an intent and of a reversal that found no original may differ: here the two meet.
 const TRACES: &str = "SELECT pg_advisory_xact_lock(w.trace)
     FROM (SELECT trace FROM unnest($1::int8[]) AS t (trace) ORDER BY trace) AS w";
 
@@ -99,7 +99,8 @@ const WAIT: &str =
 fn put_open() -> String {
     format!(
         "INSERT INTO unsettled (key, sent, host, pan_hash, position, at, change, node, epoch, in_flight_until)
-         SELECT w.key, coalesce(w.sent, (SELECT nextval('sending'))), w.host, w.pan_hash, w.position, w.at, w.change, $9, $10,
+         SELECT w.key, coalesce(w.sent, (SELECT nextval('sending'))), w.host, w.pan_hash, w.position, w.at, w.change,
+             $9, $10,
              CASE WHEN w.waits THEN '-infinity' ELSE clock_timestamp() + interval '{STORE_FLIGHT_SECONDS} s' END
          FROM unnest($1::bytea[], $2::int8[], $3::int4[], $4::bytea[], $5::int8[], $6::int8[], $7::bytea[], $8::bool[])
              AS w (key, sent, host, pan_hash, position, at, change, waits)

@@ -1,8 +1,8 @@
 //! What is too old: keys past their retention, records past theirs. A little at a time, by one node at a time.
 //!
-//! Records go from the beginning of each node's chain, and the chain's anchor moves in the same transaction, so that the
-//! chain can be verified from there. **Never here:** keys of changes that are open: a repeat of one must not be sent
-//! anew. Where next: `keeper`.
+//! Records go from the beginning of each node's chain, and the chain's anchor moves in the same transaction, so that
+//! the chain can be verified from there. **Never here:** keys of changes that are open: a repeat of one must not be
+//! sent anew. Where next: `keeper`.
 
 use std::time::Duration;
 

@@ -121,7 +121,7 @@ impl Doubt {
     pub(super) fn done(self, position: u64) {
         let Some(mut claim) = self.claim else { return };
         if self.is_intent {
-            // Nothing was sent under it. Dropped, it is reversed: to a host that is a reversal of something it never saw.
+            // Nothing was sent under it. Dropped, it is reversed: to a host something it never saw.
             claim.intended(position);
         } else {
             claim.settle();

@@ -1,8 +1,8 @@
 //! The one task of a node that writes: takes what waits, makes it durable in one transaction, answers.
 //!
 //! ```text
-//! queue ─► ask (one round trip: locks, keys, what is there) ─► judge ─► write and commit (one round trip) ─► answers
-//!                  the session breaks ─► connect anew ─► take the chain's row ─► did the batch commit? ─► answers
+//! queue ─► ask (one round trip: locks, keys, what is there) ─► judge ─► write, commit (one round trip) ─► answers
+//!                the session breaks ─► connect anew ─► take the chain's row ─► did the batch commit? ─► answers
 //! ```
 //!
 //! While a batch is on its way the next one gathers, so batches grow with the load by themselves. The node's row of

@@ -107,10 +107,7 @@ impl Parts for TwoSwitches {
     type Store = Second;
 }
 
-//= spec/pin-change.md#4.6
-//= type=test
-//# When another switch was first with a request, its answer MUST be given, and the request MUST
-//# NOT be judged again.
+/// Rule 4.6 of `spec/pin-change.md`.
 #[tokio::test]
 async fn the_answer_of_the_switch_that_was_first_is_given() {
     let approved: fn(Entry) -> Option<Entry> = |entry| Some(Entry { declined: None, ..entry });

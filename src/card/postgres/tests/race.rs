@@ -1,4 +1,4 @@
-//! Two switches on one database, the same cards and the same keys: no change twice, every try counted, one answer a key.
+//! Two switches on one database, the same cards and keys: no change twice, every try counted, one answer a key.
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,249 @@
+//! What the store over PostgreSQL costs, beside the ceiling of the same statements: both on one throw-away cluster.
+//!
+//! `cargo bench --bench postgres -- [SECONDS] [CARDS] [IN_FLIGHT] [CONNECTIONS]`. The ceiling writes batches of the
+//! writer's size from one connection, one after the other, with nothing waiting and nothing judged: cards locked, keys
+//! inserted, cards updated, records appended, the chain's row written, committed, in the same two round trips.
+//! **Never here:** a claim; only numbers of this machine.
+#![expect(clippy::print_stdout, reason = "its output is its purpose")]
+#![expect(clippy::disallowed_methods, reason = "it measures real time")]
+#![expect(clippy::unwrap_used, reason = "a bench that fails has no better way to say so")]
+#![expect(clippy::expect_used, reason = "as above, in the cluster's file")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use hmac::{Hmac, KeyInit, Mac};
+use pinion::card::postgres::{PostgresOptions, PostgresStore, migrate};
+use pinion::card::record::{AccountStatus, AccountType, CardRecord, CardStatus, ProductKey};
+use pinion::card::{CardKey, Commit, Entry, Fingerprint, Seen, Store as _};
+use pinion::domain::clock::{Clock as _, SystemClock};
+use pinion::domain::pan::{Pan, PanHash, SealedPan};
+use pinion::domain::pin::Reference;
+use pinion::domain::request::{LinkId, Operation, Trace, TransactionKey};
+use pinion::domain::vault::{Vault, VaultError};
+use pinion::limits::{COMMIT_BATCH_MAX, STORE_IMPORT_ROWS};
+use sha2::Sha256;
+use tokio_postgres::NoTls;
+
+#[expect(dead_code, reason = "a bench stops no server")]
+#[path = "../tests/support/postgres.rs"]
+mod cluster;
+
+/// Hashes as the real vault does; seals nothing.
+struct BenchVault(Hmac<Sha256>);
+
+impl Vault for BenchVault {
+    fn pan_hash(&self, pan: &Pan) -> PanHash {
+        let mut mac = self.0.clone();
+        mac.update(pan.expose_digits());
+        PanHash(*mac.finalize().into_bytes().first_chunk().unwrap())
+    }
+
+    fn seal_pan(&self, pan: &Pan) -> Result<SealedPan, VaultError> {
+        let mut sealed = [0; SealedPan::BYTES];
+        sealed[0] = u8::try_from(pan.expose_digits().len()).unwrap();
+        sealed[1..=pan.expose_digits().len()].copy_from_slice(pan.expose_digits());
+        Ok(SealedPan(sealed))
+    }
+
+    fn open_pan(&self, sealed: &SealedPan) -> Result<Pan, VaultError> {
+        Pan::parse(&sealed.0[1..=usize::from(sealed.0[0])]).map_err(|_| VaultError::Forged)
+    }
+
+    fn chain(&self, before: &[u8; 32], record: &[u8]) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        mac.update(before);
+        mac.update(record);
+        mac.finalize().into_bytes().into()
+    }
+}
+
+fn card(vault: &BenchVault, number: u64) -> CardRecord {
+    let pan = Pan::parse(format!("476173{number:010}").as_bytes()).unwrap();
+    CardRecord {
+        pan_hash: vault.pan_hash(&pan),
+        sequence: 0,
+        version: 1,
+        sealed_pan: vault.seal_pan(&pan).unwrap(),
+        expiry: 4912,
+        product: ProductKey { organization: 600, logo: 1 },
+        status: CardStatus::Active,
+        account_status: AccountStatus::Active,
+        account_type: AccountType::Ordinary,
+        pin_suppressed: false,
+        pin_tries_used: 0,
+        changes: 0,
+        changes_day: 0,
+        reference: Reference::Pvv(*b"1234"),
+        undo: None,
+        identities: None,
+    }
+}
+
+/// A key that looks like the hash it is in earnest.
+fn key(number: u64) -> [u8; 16] {
+    let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&mixed.to_le_bytes());
+    key[8..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// One whole change as the switch does it: claim, read, commit.
+async fn change(store: &PostgresStore, clock: SystemClock, number: u64, hash: PanHash) {
+    let key = TransactionKey(key(number));
+    let mut claim = match store.claim(key, Fingerprint(number)).await.unwrap() {
+        Seen::Fresh(claim) => claim,
+        other => unreachable!("{other:?}"),
+    };
+    loop {
+        let card = (*store.card(CardKey::Pan(hash, None)).await.unwrap().unwrap()).clone();
+        let entry = Entry {
+            key,
+            fingerprint: Fingerprint(number),
+            operation: Operation::Change,
+            pan_hash: Some(hash),
+            declined: None,
+            at: clock.wall(),
+            link: LinkId(1),
+            trace: Trace::default(),
+            original: None,
+            overridden: false,
+        };
+        match store.commit(claim, Commit { card: Some(card), entry, reopens: None }).await {
+            Ok(_) => return,
+            Err(refused) => claim = refused.claim.unwrap(),
+        }
+    }
+}
+
+/// Changes a second, and how long one takes, with so many under way at once.
+async fn closed(
+    store: Arc<PostgresStore>,
+    hashes: Arc<Vec<PanHash>>,
+    under_way: u64,
+    time: Duration,
+) -> f64 {
+    let (next, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let (clock, begun) = (SystemClock::start(), Instant::now());
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..under_way {
+        let (store, hashes) = (Arc::clone(&store), Arc::clone(&hashes));
+        let (next, stop) = (Arc::clone(&next), Arc::clone(&stop));
+        tasks.spawn(async move {
+            let mut times = Histogram::<u64>::new(3).unwrap();
+            while !stop.load(Ordering::Relaxed) {
+                let number = next.fetch_add(1, Ordering::Relaxed) + 1;
+                let place = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) % hashes.len() as u64;
+                let begun = Instant::now();
+                let hash = hashes[usize::try_from(place).unwrap()];
+                change(&store, clock, number, hash).await;
+                times.record(u64::try_from(begun.elapsed().as_micros()).unwrap()).unwrap();
+            }
+            times
+        });
+    }
+    tokio::time::sleep(time).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut times = Histogram::<u64>::new(3).unwrap();
+    for one in tasks.join_all().await {
+        times.add(one).unwrap();
+    }
+    let (p50, p99) = (times.value_at_quantile(0.5), times.value_at_quantile(0.99));
+    let rate = rate(times.len(), begun.elapsed());
+    println!("store    {rate:>9.0} changes/s   p50 {p50} us   p99 {p99} us");
+    rate
+}
+
+/// Batches by hand, one after the other.
+async fn ceiling(url: &str, hashes: &[PanHash], time: Duration) -> f64 {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let settings = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;
+        SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
+    client.batch_execute(settings).await.unwrap();
+    let lock = "SELECT c.version FROM unnest($1::bytea[]) AS w (hash) JOIN card AS c ON c.pan_hash = w.hash
+        AND c.sequence = 0 ORDER BY c.pan_hash, c.sequence FOR NO KEY UPDATE OF c";
+    let keys = "INSERT INTO transaction (key, fingerprint, state, code, host, position, at)
+        SELECT w.key, 0, 0, 0, 0, w.position, 0 FROM (SELECT * FROM unnest($1::bytea[], $2::int8[])
+        AS k (key, position) ORDER BY key) AS w ON CONFLICT (key) DO NOTHING RETURNING key";
+    let put = "UPDATE card SET version = card.version + 1, body = w.body FROM unnest($1::bytea[], $2::bytea[])
+        AS w (hash, body) WHERE card.pan_hash = w.hash AND card.sequence = 0";
+    let append = "INSERT INTO journal (position, at, record)
+        SELECT w.position, 0, w.record FROM unnest($1::int8[], $2::bytea[]) AS w (position, record)";
+    let (lock, keys) = (client.prepare(lock).await.unwrap(), client.prepare(keys).await.unwrap());
+    let (put, append) = (client.prepare(put).await.unwrap(), client.prepare(append).await.unwrap());
+    let begun = Instant::now();
+    let mut number = 1_u64 << 40;
+    while begun.elapsed() < time {
+        let numbers: Vec<u64> = (number..number + COMMIT_BATCH_MAX as u64).collect();
+        number += COMMIT_BATCH_MAX as u64;
+        let mut cards: Vec<&[u8]> = numbers
+            .iter()
+            .map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15) % hashes.len() as u64)
+            .map(|place| &hashes[usize::try_from(place).unwrap()].0[..])
+            .collect();
+        cards.sort_unstable();
+        cards.dedup();
+        let taken: Vec<[u8; 16]> = numbers.iter().map(|n| key(*n)).collect();
+        let taken: Vec<&[u8]> = taken.iter().map(|key| &key[..]).collect();
+        let positions: Vec<i64> = numbers.iter().map(|n| n.cast_signed()).collect();
+        let (bodies, records) =
+            (vec![&[7_u8; 118][..]; cards.len()], vec![&[7_u8; 250][..]; taken.len()]);
+        let (opened, locked, inserted) = tokio::join!(
+            biased;
+            client.batch_execute("BEGIN; SELECT 1 FROM chain WHERE node = 1 FOR NO KEY UPDATE"),
+            async { client.query(&lock, &[&cards]).await },
+            async { client.query(&keys, &[&taken, &positions]).await },
+        );
+        opened.unwrap();
+        assert_eq!((locked.unwrap().len(), inserted.unwrap().len()), (cards.len(), taken.len()));
+        let (put, appended, committed) = tokio::join!(
+            biased;
+            async { client.execute(&put, &[&cards, &bodies]).await },
+            async { client.execute(&append, &[&positions, &records]).await },
+            client.batch_execute("UPDATE chain SET stan = 1 WHERE node = 1; COMMIT"),
+        );
+        assert_eq!((put.unwrap(), appended.unwrap()), (cards.len() as u64, taken.len() as u64));
+        committed.unwrap();
+    }
+    let rate = rate(number - (1 << 40), begun.elapsed());
+    println!("ceiling  {rate:>9.0} changes/s   batches of {COMMIT_BATCH_MAX}, one connection");
+    rate
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn rate(changes: u64, time: Duration) -> f64 {
+    changes as f64 / time.as_secs_f64()
+}
+
+fn main() {
+    let numbers: Vec<u64> = std::env::args().filter_map(|word| word.parse().ok()).collect();
+    let number = |at: usize, default| numbers.get(at).copied().unwrap_or(default);
+    let (time, cards) = (Duration::from_secs(number(0, 20)), number(1, 100_000));
+    let (under_way, connections) = (number(2, 1024), number(3, 6));
+    let cluster = cluster::Cluster::start(&["max_wal_size=8GB", "shared_buffers=512MB"]);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let url = cluster.database();
+        migrate(&url, None).await.unwrap();
+        let vault = Arc::new(BenchVault(Hmac::new_from_slice(&[7; 32]).unwrap()));
+        let clock = Arc::new(SystemClock::start());
+        let connections = usize::try_from(connections).unwrap();
+        let options =
+            PostgresOptions { connections, ..PostgresOptions::new(url.clone(), 1, clock) };
+        let store = Arc::new(PostgresStore::connect(options, vault.clone()).await.unwrap());
+        let all: Vec<_> = (0..cards).map(|number| card(&vault, number)).collect();
+        for some in all.chunks(STORE_IMPORT_ROWS) {
+            store.import(some, false).await.unwrap();
+        }
+        let hashes: Arc<Vec<_>> = Arc::new(all.iter().map(|card| card.pan_hash).collect());
+        println!("{cards} cards, {under_way} under way, {connections} connections, {time:?} each");
+        let ours = closed(Arc::clone(&store), Arc::clone(&hashes), under_way, time).await;
+        // Its cards do not decode, so it comes second; and its chain's row is locked, never moved.
+        let theirs = ceiling(&url, &hashes, time).await;
+        println!("ratio    {:>9.2}", ours / theirs);
+    });
+}
