@@ -21,6 +21,7 @@ test:
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(APT) postgresql || { $(APT_UPDATE) && $(APT) postgresql; }
 	PATH="$(CURDIR)/target/venv/bin:$(CURDIR)/target/promtool/usr/bin:$$PATH" cargo test --locked
 	PATH="$(CURDIR)/target/venv/bin:$(CURDIR)/target/promtool/usr/bin:$$PATH" PINION_TEST_HSM=payshield cargo test --locked --test functional
+	PATH="$(CURDIR)/target/venv/bin:$(CURDIR)/target/promtool/usr/bin:$$PATH" PINION_TEST_STORE=postgres cargo test --locked --test functional
 
 target/venv/done: $(wildcard tests/requirements.txt tests/interop/requirements.txt)
 	@python3 -c "import ensurepip, venv" 2>/dev/null || $(APT) python3 python3-venv

@@ -64,13 +64,11 @@ impl AwaitedPostgres {
     /// How it is, or why it is not there.
     #[must_use]
     pub fn status(&self) -> StoreStatus {
-        match self.get() {
-            Ok(store) => store.status(),
-            Err(_) => {
-                let why = self.shared.why.load().as_str().to_owned();
-                StoreStatus { poisoned: Some(why), ..StoreStatus::default() }
-            }
+        if let Ok(store) = self.get() {
+            return store.status();
         }
+        let why = self.shared.why.load().as_str().to_owned();
+        StoreStatus { poisoned: Some(why), ..StoreStatus::default() }
     }
 
     /// Stops, after what waits is done.

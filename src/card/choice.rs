@@ -66,6 +66,18 @@ impl AnyStore {
         }
     }
 
+    /// Leaves what this switch says of itself for others to compare; the embedded store has no others.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn leave_facts(&self, facts: &[u8]) -> Result<(), StoreError> {
+        let Self::Postgres(store) = self else { return Ok(()) };
+        store.get()?.leave_facts(facts).await.map_err(|error| {
+            tracing::warn!(%error, "what this switch has is not told to the others");
+            StoreError::Unavailable
+        })
+    }
+
     /// Stops, after what waits is done.
     ///
     /// # Errors

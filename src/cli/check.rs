@@ -1,11 +1,15 @@
 //! `pinion check`: everything `serve` would refuse, without starting anything.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use anyhow::Context as _;
 use clap::Args;
 
+use crate::cli::agreement::Facts;
+use crate::cli::serve::runtime;
 use crate::cli::{Failure, boot};
-use crate::hsm::module::KeyBook;
+use crate::hsm::module::{KeyBook, Module};
 use crate::ops::config::{Config, HostNode, HsmDevice, Postilion, Store};
 
 /// Arguments of `pinion check`.
@@ -15,6 +19,9 @@ pub(super) struct Check {
     /// The configuration file.
     #[arg(long)]
     config: PathBuf,
+    /// Also compare keys, products, routes and trace numbers with those of the switches that share the database.
+    #[arg(long)]
+    against_store: bool,
     /// One JSON document on stdout.
     #[arg(long)]
     json: bool,
@@ -28,6 +35,7 @@ impl Check {
         let links = boot::links(&config, &*hsm)?;
         let doors = boot::doors(&config, &*hsm)?;
         let doors = doors.as_ref().map(|doors| &doors.settings);
+        let others = if self.against_store { against_store(&config, &hsm)? } else { Vec::new() };
         let listens: Vec<_> = links
             .iter()
             .map(|link| {
@@ -58,9 +66,10 @@ impl Check {
                 "products": rules.products.iter().count(),
                 "routes": config.routing.rules.len(),
                 "warnings": warnings,
+                "differences": others.iter().map(Other::json).collect::<Vec<_>>(),
             });
             print(&document.to_string());
-            return Ok(());
+            return agreed(&others);
         }
         for link in &links {
             let mac = if link.mac.is_some() { ", MAC" } else { "" };
@@ -91,7 +100,15 @@ impl Check {
         for warning in warnings {
             eprintln!("pinion: warning: {warning}");
         }
-        Ok(())
+        for other in &others {
+            print(&format!(
+                "agrees   {} with {} (node {})",
+                other.agrees(),
+                other.name,
+                other.node
+            ));
+        }
+        agreed(&others)
     }
 }
 
@@ -118,6 +135,61 @@ fn device(device: &HsmDevice) -> serde_json::Value {
         "connections": device.connections,
         "tls": device.tls.is_some(),
     })
+}
+
+/// Another switch of the same database, and everything in which it differs.
+struct Other {
+    node: u16,
+    name: String,
+    differences: Vec<String>,
+}
+
+impl Other {
+    fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "node": self.node,
+            "name": self.name,
+            "differences": self.differences,
+        })
+    }
+
+    fn agrees(&self) -> &'static str {
+        if self.differences.is_empty() { "yes" } else { "no" }
+    }
+}
+
+/// Compares with what each other switch said at its last start.
+fn against_store(config: &Config, hsm: &Arc<Module>) -> Result<Vec<Other>, Failure> {
+    let none = || config.error("store.kind", "embedded: no other switch shares it");
+    let postgres = config.store.postgres.as_ref().ok_or_else(none)?;
+    let facts = runtime(config)?.block_on(async {
+        let store = boot::connect(config, postgres, hsm.clone(), boot::clock()).await?;
+        let facts = store.facts().await.context("what the others said");
+        store.close().await;
+        facts.map_err(Failure::from)
+    })?;
+    let own = Facts::of(config, hsm);
+    let others = facts.into_iter().filter(|(node, _)| *node != postgres.node);
+    let other = |(node, bytes): (u16, Vec<u8>)| match Facts::from_bytes(&bytes) {
+        Some(facts) => {
+            Other { node, name: facts.name().to_owned(), differences: own.differences(&facts) }
+        }
+        None => Other {
+            node,
+            name: "?".to_owned(),
+            differences: vec!["it runs another version of the program".to_owned()],
+        },
+    };
+    Ok(others.map(other).collect())
+}
+
+/// Fails with everything that differs.
+fn agreed(others: &[Other]) -> Result<(), Failure> {
+    let told = others.iter().flat_map(|Other { node, name, differences }| {
+        differences.iter().map(move |what| format!("{name} (node {node}): {what}"))
+    });
+    let told: Vec<_> = told.collect();
+    if told.is_empty() { Ok(()) } else { Err(Failure::Config(told.join("\npinion: "))) }
 }
 
 /// Where the store is, without a password.

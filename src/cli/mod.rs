@@ -15,6 +15,7 @@ macro_rules! say {
     ($($text:tt)*) => { $crate::cli::say_line(&format!($($text)*)) };
 }
 
+mod agreement;
 mod audit;
 mod boot;
 mod cards;

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::card::{AnyStore, Store};
 use crate::cli::Failure;
+use crate::cli::agreement::Facts;
 use crate::cli::boot::{self, NodeSwitch};
 use crate::domain::clock::SystemClock;
 use crate::host;
@@ -326,6 +327,8 @@ fn serve_admin(state: &Arc<NodeState>, metrics: Metrics, listener: TcpListener) 
 async fn watch_health(state: Arc<NodeState>) {
     let mut tick = tokio::time::interval(HEALTH);
     let mut was_there = state.switch.store().health().is_ok();
+    let facts = Facts::of(&state.config, &state.hsm).to_bytes();
+    let mut told = false;
     loop {
         tick.tick().await;
         let store = state.switch.store();
@@ -336,6 +339,7 @@ async fn watch_health(state: Arc<NodeState>) {
                     hosts.go_on_after(store.last_stan());
                 }
                 was_there = true;
+                told = told || store.leave_facts(&facts).await.is_ok();
                 state.readiness.open(Latch::Store);
             }
             Err(error) => {

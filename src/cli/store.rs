@@ -99,14 +99,11 @@ fn run_export(config: &Config, directory: &Path) -> Result<Manifest, Failure> {
     // Whole minutes: the embedded store remembers no more of a key's time.
     let since = clock.wall().0.saturating_sub(kept) / 60_000 * 60_000;
     let open = || ArchiveWriter::create(directory, WallMillis(since)).context("export");
-    let family = match &config.store.postgres {
-        None => {
-            let store = boot::open_embedded(config, hsm.clone(), clock)?;
-            let mut to = open()?;
-            store.export(&mut to).context("export")?;
-            return Ok(to.finish(&*hsm, "embedded").context("export")?);
-        }
-        Some(postgres) => postgres,
+    let Some(family) = &config.store.postgres else {
+        let store = boot::open_embedded(config, hsm.clone(), clock)?;
+        let mut to = open()?;
+        store.export(&mut to).context("export")?;
+        return Ok(to.finish(&*hsm, "embedded").context("export")?);
     };
     let options = boot::options(config, family, clock)?;
     let mut to = open()?;

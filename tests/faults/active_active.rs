@@ -60,6 +60,11 @@ fn the_same_requests_to_both_switches() {
         cluster.create(&name, "template0");
         let mut pair = Pair::new(&cluster.url(&name), (CARDS + GUESSED) as u64, |_| String::new());
         pair.start();
+        for node in &pair.nodes {
+            let (code, told, said) = node.attempt(&["check", "--against-store"]);
+            assert_eq!(code, Some(0), "{said}");
+            assert!(told.contains("agrees   yes with faults (node "), "{told}");
+        }
         let (all, guessed) = pair.nodes[0].pans.split_at(CARDS);
         let connect = || pair.nodes.each_ref().map(|node| Client::connect(node.atm));
         let (mut told, mut guesses) = (0, BTreeMap::<&str, u64>::new());
@@ -229,10 +234,12 @@ fn swallowing(seed: u64) -> Value {
     }})
 }
 
-/// How many changes a switch says are unsettled, on all of them.
-fn unsettled(node: &Node) -> u64 {
-    let page = node.page("/status").and_then(|(_, page)| serde_json::from_str::<Value>(&page).ok());
-    page.and_then(|status| status["unsettled"].as_u64()).unwrap_or(u64::MAX)
+/// How many changes wait for their reversal, on both switches: asked of the database, since what /status counts may be a
+/// second old.
+fn unsettled(node: &Node) -> usize {
+    let page = node.page("/admin/unsettled");
+    let listed = page.and_then(|(_, page)| serde_json::from_str::<Value>(&page).ok());
+    listed.and_then(|listed| Some(listed["unsettled"].as_array()?.len())).unwrap_or(usize::MAX)
 }
 
 /// What one card's holder was told.

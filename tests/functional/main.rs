@@ -14,6 +14,7 @@ mod dukpt;
 mod http;
 mod leaks;
 mod mac;
+mod moving;
 mod network;
 mod operation;
 mod pipelining;

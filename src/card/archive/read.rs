@@ -152,7 +152,8 @@ impl<T, F: Fn(&[u8]) -> Option<T>> Iterator for Lines<F> {
         }
         let read = decode(&self.line, &self.path).and_then(|bytes| {
             let why = "a line cannot be read".to_owned();
-            (self.read)(&bytes).ok_or(ArchiveError::Damaged { file: self.path.clone(), why })
+            (self.read)(&bytes)
+                .ok_or_else(|| ArchiveError::Damaged { file: self.path.clone(), why })
         });
         Some(read)
     }

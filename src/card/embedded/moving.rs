@@ -310,14 +310,13 @@ impl<'a> Moving<'a> {
     fn renumber(&mut self, open: Vec<Unsettled>) -> Result<Vec<Unsettled>, ArchiveError> {
         let mut renumbered = Vec::with_capacity(open.len());
         for change in open {
-            let sequence = match self.moved.get(&change.sequence) {
-                Some(sequence) => *sequence,
-                None => {
-                    let sequence = self.batch.next();
-                    let Unsettled { entry, forwarded, .. } = &change;
-                    self.push(|out| codec::encode_intent(out, sequence, entry, forwarded))?;
-                    sequence
-                }
+            let sequence = if let Some(moved) = self.moved.get(&change.sequence) {
+                *moved
+            } else {
+                let sequence = self.batch.next();
+                let Unsettled { entry, forwarded, .. } = &change;
+                self.push(|out| codec::encode_intent(out, sequence, entry, forwarded))?;
+                sequence
             };
             renumbered.push(Unsettled { sequence, ..change });
         }

@@ -35,6 +35,7 @@ use crate::domain::request::TransactionKey;
 use crate::domain::vault::Vault;
 use crate::limits::{COMMIT_QUEUE_MAX, STORE_NODES_MAX, UNSETTLED_MAX};
 
+mod agreement;
 mod ask;
 mod audit;
 mod batch;

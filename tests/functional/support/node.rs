@@ -386,6 +386,14 @@ impl Node {
         assert!(status.success(), "after SIGTERM: {status}: {}", self.output());
     }
 
+    /// Starts it again after its end, with whatever the configuration says now.
+    #[track_caller]
+    pub(crate) fn again(mut self) -> Self {
+        self.child = spawn(&["serve", "--config", &self.place.config()], &self.log);
+        self.wait_ready();
+        self
+    }
+
     /// Kills the process without a warning and starts it again.
     #[track_caller]
     pub(crate) fn kill_and_restart(&mut self) {

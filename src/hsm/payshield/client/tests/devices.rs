@@ -303,7 +303,8 @@ async fn commands_go_through_tls_with_certificates_on_both_sides() {
         (None, "payshield.test", "down"),
         (Some(own), "other.test", "down"),
     ] {
-        let connector = TlsConnector::load(&ClientFiles { ca: ca.clone(), identity: client }, name).unwrap();
+        let connector =
+            TlsConnector::load(&ClientFiles { ca: ca.clone(), identity: client }, name).unwrap();
         let mut settings = settings(&[address], Kind::Variant);
         settings.devices[0].tls = Some(Arc::new(connector));
         let client = start(settings, &plan(Kind::Variant)).await.unwrap();
