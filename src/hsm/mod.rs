@@ -93,8 +93,8 @@ pub trait Hsm: Send + Sync + 'static {
     /// Verifies the current PIN and, only if it is right, makes the reference of the new one (payShield CU/DU).
     ///
     /// # Errors
-    /// [`HsmError`]. A block that holds no PIN, be it the new one, is told before any verdict and is no wrong PIN. Rules
-    /// of the new PIN are told only to who knew the current one.
+    /// [`HsmError`]. A block that holds no PIN, be it the new one, is told before any verdict and is no wrong PIN. The
+    /// rules of the new PIN are told only to who knew the current one.
     fn verify_and_derive(
         &self,
         change: &Change<'_>,
