@@ -1,8 +1,8 @@
 //! What devices cost: PIN changes (CU) by the client of payShield devices, against the simulated one in this process.
 //!
 //! `cargo bench --bench payshield -- [closed|rate|one] [N]`. `closed` is a closed loop of N callers (512), five
-//! seconds; `rate` sends at half of what `closed` found, or N a second, and counts latency from the moment a change should have
-//! begun; `one` does N changes on one thread against the device at `PINION_BENCH_DEVICE`, for callgrind:
+//! seconds; `rate` sends at half of what `closed` found, or N a second, and counts latency from the moment a change
+//! should have begun; `one` does N changes on one thread against the device at `PINION_BENCH_DEVICE`, for callgrind:
 //! `pinion sim payshield --listen 127.0.0.1:15001`, then twice `valgrind --tool=callgrind` with N = 2000 and 4000; the
 //! difference of instructions by 2000 is what a change costs the client. **Never here:** a claim; only numbers of this
 //! machine, whose simulator computes beside the client.
@@ -202,14 +202,12 @@ fn main() {
         let (hsm, _running) = client(device.ports()[0]).await;
         let deed = Deed::new(hsm).await;
         let callers = number.filter(|_| mode == "closed").unwrap_or(512);
-        match (mode, number) {
-            ("rate", Some(per_second)) => rate(&deed, per_second).await,
-            _ => {
-                let most = closed(&deed, usize::try_from(callers).unwrap()).await;
-                if mode != "closed" {
-                    rate(&deed, most / 2).await;
-                }
-            }
+        if let ("rate", Some(per_second)) = (mode, number) {
+            return rate(&deed, per_second).await;
+        }
+        let most = closed(&deed, usize::try_from(callers).unwrap()).await;
+        if mode != "closed" {
+            rate(&deed, most / 2).await;
         }
     });
 }

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::support::hsm::{Device, section};
 use crate::support::message::{Client, change, verify};
 use crate::support::node::{Node, PINS, Setup, WORLD, WRONG};
@@ -28,6 +30,15 @@ fn span() -> Duration {
 fn node_with(ports: &[u16]) -> Node {
     let hsm = section(&WORLD, ports, QUICK);
     Node::new(&Setup { level: "info", hsm: &hsm, cards: CARDS as u64, ..Setup::DEFAULT })
+}
+
+/// Sends a signal to a simulator: stopped it says nothing, and its connections stay.
+#[track_caller]
+fn signal(device: &Device, signal: Signal) {
+    let children = format!("/proc/{0}/task/{0}/children", device.child.id());
+    let text = std::fs::read_to_string(children).expect("its children");
+    let id = text.split_whitespace().next().expect("a child").parse().expect("a number");
+    kill_process(Pid::from_raw(id).expect("a pid"), signal).expect("a signal");
 }
 
 /// What one caller was told, and the PIN each of its cards has by that.
@@ -121,9 +132,9 @@ fn a_device_that_is_killed_frozen_and_restarted_costs_no_answer() {
 
     let told = during(&node, || {
         let_pass(span() / 5);
-        first.freeze();
+        signal(&first, Signal::STOP);
         let_pass(span() / 2);
-        first.thaw();
+        signal(&first, Signal::CONT);
         eventually("it is up again", || (state(&node, 0) == "up").then_some(()));
         let_pass(span() / 5);
     });
@@ -133,7 +144,7 @@ fn a_device_that_is_killed_frozen_and_restarted_costs_no_answer() {
 
     let told = during(&node, || {
         let_pass(span() / 5);
-        first.kill();
+        drop(first);
         eventually("it is down", || (state(&node, 0) == "down").then_some(()));
         let_pass(span() / 2);
     });
@@ -146,8 +157,8 @@ fn a_device_that_is_killed_frozen_and_restarted_costs_no_answer() {
     // Both are gone: 86 at once, and not ready; then one comes, and the switch goes on.
     let mut back = None;
     let told = during(&node, || {
-        first.kill();
-        second.kill();
+        drop(first);
+        drop(second);
         eventually("not ready", || node.page("/ready").filter(|(status, _)| *status == 503));
         let begun = crate::support::now();
         let mut client = Client::connect(node.atm);

@@ -94,6 +94,8 @@ fn metrics_have_their_names_and_their_labels_are_closed() {
 fn check_label(label: &str, value: &str, line: &str) {
     let of = |set: &[&str]| set.contains(&value);
     let closed = match label {
+        "hsm" => of(&["hsm-1", "hsm-2"]),
+        "command" => value.len() == 2,
         "link" => world_links().iter().any(|link| link.name == value),
         "operation" => of(&["change", "reverse", "unblock", "verify", "other"]),
         "route" => of(&["cms", "postilion", "none"]),
@@ -172,7 +174,11 @@ fn a_bad_reload_changes_nothing() {
     for (what, text, logged) in [
         ("not TOML", good.replace("[log]", "[log"), format!("{}: log", line("[log]"))),
         ("an unknown key", good.replace("level =", "levle ="), format!("{}: log", line("level ="))),
-        ("no such zone key", good.replace("zpk.acquirer", "zpk.nobody"), "link[1].zpk: ".into()),
+        (
+            "no such zone key",
+            good.replace("\nzpk = \"zpk.acquirer\"", "\nzpk = \"zpk.nobody\""),
+            "link[1].zpk: ".into(),
+        ),
         (
             "no such dialect",
             good.replace("= \"postilion\"\nzpk", "= \"p2\"\nzpk"),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::hsm::payshield::client::{KeyKind, TableToken, Token};
+use crate::hsm::payshield::simulator::Kind;
 use crate::limits;
 use crate::ops::config::Address;
 use crate::ops::config::check::{First, given, name, within};
@@ -215,6 +216,15 @@ impl Hsm {
         let check = self.lmk_check_value.as_deref().and_then(six);
         if check.is_none() {
             let reason = "six hex digits: what NC shows of the LMK of every device";
+            return Err(source.error("hsm.lmk_check_value", reason));
+        }
+        let published = [Kind::Variant, Kind::TdesBlock, Kind::AesBlock].map(|lmk| {
+            let digits = lmk.check_value().get(..6).unwrap_or_default();
+            std::str::from_utf8(digits).ok().and_then(six)
+        });
+        if published.contains(&check) && !self.allow_test_keys {
+            let reason = "a published test LMK, which protects nothing: load another one, or set \
+                          hsm.allow_test_keys = true in a test installation";
             return Err(source.error("hsm.lmk_check_value", reason));
         }
         within(

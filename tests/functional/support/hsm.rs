@@ -8,7 +8,6 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use des::cipher::{BlockCipherEncrypt, KeyInit};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::eventually;
@@ -59,7 +58,8 @@ fn check_value(clear: &[u8]) -> String {
 /// One device.
 pub(crate) struct Device {
     pub(crate) port: u16,
-    child: Child,
+    /// The shell that holds the simulator, its only child.
+    pub(crate) child: Child,
     /// The process ends when this does, however the test ends.
     held: Option<ChildStdin>,
 }
@@ -88,31 +88,6 @@ impl Device {
             TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok().map(drop)
         });
         Self { port, child, held }
-    }
-
-    /// The process of the simulator: the only child of the shell that holds it.
-    #[track_caller]
-    fn pid(&self) -> Pid {
-        let children = format!("/proc/{0}/task/{0}/children", self.child.id());
-        let text = std::fs::read_to_string(children).expect("its children");
-        let id = text.split_whitespace().next().expect("a child").parse().expect("a number");
-        Pid::from_raw(id).expect("a pid")
-    }
-
-    /// Stops it in its tracks: it says nothing, and its connections stay.
-    #[track_caller]
-    pub(crate) fn freeze(&self) {
-        kill_process(self.pid(), Signal::STOP).expect("a signal");
-    }
-
-    #[track_caller]
-    pub(crate) fn thaw(&self) {
-        kill_process(self.pid(), Signal::CONT).expect("a signal");
-    }
-
-    /// Kills it, and waits until it is gone.
-    pub(crate) fn kill(mut self) {
-        self.end();
     }
 
     fn end(&mut self) {

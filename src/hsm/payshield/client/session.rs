@@ -172,18 +172,19 @@ mod tests {
             State::Stopping,
             State::Closed,
         ];
-        let mut table = String::new();
+        let mut table = Vec::new();
         for state in states {
             for event in EVENTS {
                 let mut session =
                     Session { state, every: Duration::from_secs(5), next: Duration::from_secs(5) };
                 let action = session.step(Duration::from_secs(5), event);
                 if (session.state, action) != (state, Action::Wait) {
-                    table += &format!("{state:?} + {event:?} -> {:?}, {action:?}\n", session.state);
+                    let after = session.state;
+                    table.push(format!("{state:?} + {event:?} -> {after:?}, {action:?}"));
                 }
             }
         }
-        insta::assert_snapshot!(table, @r"
+        insta::assert_snapshot!(table.join("\n"), @r"
         New + Connected -> New, Ask
         New + Well -> Serving { asked: false }, Serve
         New + OtherLmk -> Closed, Close(OtherLmk)

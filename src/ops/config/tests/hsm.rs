@@ -6,7 +6,7 @@ use crate::ops::config::{Config, HsmKind};
 /// Follows the line `lmk`, the seventh of [`SHORT`].
 const DEVICES: &str = r#"
 kind = "payshield"
-lmk_check_value = "268604"
+lmk_check_value = "5A1C3E"
 transit_zpk = "zpk.transit"
 [[hsm.device]]
 name = "hsm-1"
@@ -43,9 +43,13 @@ fn devices_have_defaults() {
 
 #[test]
 fn devices_need_what_they_are_checked_by() {
-    refused("lmk_check_value = \"268604\"", "", "5: hsm.lmk_check_value: six hex digits");
-    refused("\"268604\"", "\"26860\"", "10: hsm.lmk_check_value: six hex digits");
+    refused("lmk_check_value = \"5A1C3E\"", "", "5: hsm.lmk_check_value: six hex digits");
+    refused("\"5A1C3E\"", "\"5A1C3\"", "10: hsm.lmk_check_value: six hex digits");
     refused("\"6F1E3F\"", "\"6F1E\"", "19: hsm.key[0].check_value: six hex digits");
+    let published = "10: hsm.lmk_check_value: a published test LMK";
+    for test_lmk in ["268604", "165126", "9d04a0"] {
+        refused("5A1C3E", test_lmk, published);
+    }
     refused("type = \"ZPK\"", "type = \"CVK\"", "17: hsm.key[0].type: key type \"CVK\" unknown");
     refused("F3A85", "F3A8", "18: hsm.key[0].token: no key under an LMK");
     refused("10.3.0.1:1500", "10.3.0.1", "14: hsm.device[0].address: a host and a port");
@@ -64,8 +68,8 @@ fn devices_need_what_they_are_checked_by() {
         "name = \"hsm-1\"\nlmk_id = 100",
         "14: hsm.device[0].lmk_id: 100 is outside",
     );
-    refused("\"268604\"", "\"268604\"\ntimeout_ms = 0", "11: hsm.timeout_ms: 0 is outside");
-    refused("\"268604\"", "\"268604\"\ncolour = 1", "11: hsm.colour: unknown field");
+    refused("\"5A1C3E\"", "\"5A1C3E\"\ntimeout_ms = 0", "11: hsm.timeout_ms: 0 is outside");
+    refused("\"5A1C3E\"", "\"5A1C3E\"\ncolour = 1", "11: hsm.colour: unknown field");
     let tls = "name = \"hsm-1\"\ntls = { ca = \"a\", key = \"k\" }";
     refused("name = \"hsm-1\"", tls, "14: hsm.device[0].tls.certificate: missing");
     let twice = "[[hsm.device]]\nname = \"hsm-1\"\naddress = \"10.3.0.2:1500\"\n[[hsm.key]]";
@@ -76,5 +80,5 @@ fn devices_need_what_they_are_checked_by() {
     let table = "[[hsm.table]]\ndigits = \"0123456789012345\"\ntoken = \"X\"\n[[hsm.key]]";
     refused("[[hsm.key]]", table, "17: hsm.table[0].token: sixteen hex digits");
     // What only devices have is refused with the software family.
-    refused("kind = \"payshield\"", "kind = \"soft\"", "13: hsm.device: only with hsm.kind");
+    refused("kind = \"payshield\"", "kind = \"soft\"", "12: hsm.device: only with hsm.kind");
 }

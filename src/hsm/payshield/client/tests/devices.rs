@@ -101,7 +101,9 @@ async fn what_one_device_loses_another_is_asked() {
     assert_eq!(verify_many(&client.hsm, 60).await, (60, 0));
     // One about keys is an answer: nobody else is asked.
     let other = faults(|rules| rules.errors = [("EC".to_owned(), "10".to_owned())].into());
-    devices.iter().for_each(|device| device.tell(other.clone()).unwrap());
+    for device in &devices {
+        device.tell(other.clone()).unwrap();
+    }
     let soft = soft();
     let pin = as_of(&client.hsm, &soft, &block(&soft, b"7268", "zpk.a", BlockFormat::Iso0).await);
     let reference = Reference::Pvv(*b"1234");
