@@ -218,7 +218,7 @@ async fn attempt(store: &PostgresStore, number: u64) -> Result<(), ()> {
 }
 
 /// Runs load on two switches while `trouble` happens, then compares the books.
-async fn under(cluster: &Cluster, trouble: impl Future<Output = ()>) {
+async fn under(cluster: &Cluster, trouble: impl AsyncFnOnce(&str)) {
     let url = cluster.database();
     migrate(&url, None).await.unwrap();
     let stores = [Arc::new(connect(&url, 1).await), Arc::new(connect(&url, 2).await)];
@@ -230,7 +230,7 @@ async fn under(cluster: &Cluster, trouble: impl Future<Output = ()>) {
         let store = Arc::clone(&stores[usize::from(task % 2 == 1)]);
         tasks.spawn(work(store, (task + 1) * 1_000_000, Arc::clone(&stop)));
     }
-    trouble.await;
+    trouble(&url).await;
     stop.store(true, Ordering::SeqCst);
     let books = tasks.join_all().await;
     for store in &stores {
@@ -260,11 +260,12 @@ async fn under(cluster: &Cluster, trouble: impl Future<Output = ()>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sessions_that_are_ended_at_random_lose_nothing() {
     let cluster = Cluster::shared();
-    under(cluster, async {
+    under(cluster, async |url| {
         for _ in 0..40 {
             let one = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                WHERE application_name LIKE 'pinion node % writes' ORDER BY random() LIMIT 1";
-            tokio::task::block_in_place(|| cluster.psql("postgres", one));
+                WHERE application_name LIKE 'pinion node % writes' AND datname = current_database()
+                ORDER BY random() LIMIT 1";
+            tokio::task::block_in_place(|| cluster.psql(url, one));
             tokio::time::sleep(Duration::from_millis(40)).await;
         }
     })
@@ -274,7 +275,7 @@ async fn sessions_that_are_ended_at_random_lose_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_database_that_is_killed_and_comes_back_loses_nothing() {
     let cluster = Cluster::start(&[]);
-    under(&cluster, async {
+    under(&cluster, async |_| {
         for how in [Order::Kill, Order::Stop, Order::Kill] {
             tokio::time::sleep(Duration::from_millis(300)).await;
             tokio::task::block_in_place(|| cluster.order(how));
