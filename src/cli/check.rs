@@ -10,6 +10,7 @@ use crate::cli::agreement::Facts;
 use crate::cli::serve::runtime;
 use crate::cli::{Failure, boot};
 use crate::hsm::soft::SoftHsm;
+use crate::link::Settings;
 use crate::ops::config::{Config, HostNode, Postilion, Store};
 
 /// Arguments of `pinion check`.
@@ -70,12 +71,7 @@ impl Check {
             print(&document.to_string());
             return agreed(&others);
         }
-        for link in &links {
-            let mac = if link.mac.is_some() { ", MAC" } else { "" };
-            let tls = if link.tls.is_some() { ", TLS" } else { "" };
-            let dialect = link.dialect.name();
-            print(&format!("listen   {:<22} {} ({dialect}{mac}{tls})", link.listen, link.name));
-        }
+        links.iter().for_each(tell_link);
         if let Some(doors) = doors {
             let tls = if doors.tls.is_some() { ", TLS" } else { "" };
             print(&format!("listen   {:<22} http (five doors{tls})", doors.listen));
@@ -88,11 +84,7 @@ impl Check {
             let policy = config.routing.policy.label();
             print(&format!("routes   {}, policy {policy}", config.routing.rules.len()));
         }
-        for Connects { node, dialect, connections } in &connects {
-            let (name, address) = (&node.name, node.address.to_string());
-            let each = if *connections == 1 { "connection" } else { "connections" };
-            print(&format!("connect  {address:<22} {name} ({dialect}, {connections} {each})"));
-        }
+        connects.iter().for_each(Connects::tell);
         if connects.is_empty() {
             print("connects to nothing");
         }
@@ -181,7 +173,21 @@ struct Connects<'a> {
     connections: usize,
 }
 
+fn tell_link(link: &Settings) {
+    let mac = if link.mac.is_some() { ", MAC" } else { "" };
+    let tls = if link.tls.is_some() { ", TLS" } else { "" };
+    let dialect = link.dialect.name();
+    print(&format!("listen   {:<22} {} ({dialect}{mac}{tls})", link.listen, link.name));
+}
+
 impl Connects<'_> {
+    fn tell(&self) {
+        let Self { node, dialect, connections } = self;
+        let (name, address) = (&node.name, node.address.to_string());
+        let each = if *connections == 1 { "connection" } else { "connections" };
+        print(&format!("connect  {address:<22} {name} ({dialect}, {connections} {each})"));
+    }
+
     fn json(&self) -> serde_json::Value {
         serde_json::json!({
             "node": self.node.name,

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::*;
 use crate::card::Store as _;
 use crate::card::embedded::EmbeddedStore;
-use crate::card::embedded::tests as stores;
 use crate::card::embedded::tests::{TestVault, card, options};
 
 /// A store with three cards, as an archive.
