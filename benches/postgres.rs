@@ -27,7 +27,6 @@ use pinion::limits::{COMMIT_BATCH_MAX, STORE_IMPORT_ROWS};
 use sha2::Sha256;
 use tokio_postgres::NoTls;
 
-#[expect(dead_code, reason = "a bench stops no server")]
 #[path = "../tests/support/postgres.rs"]
 mod cluster;
 

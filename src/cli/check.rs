@@ -10,6 +10,7 @@ use crate::cli::agreement::Facts;
 use crate::cli::serve::runtime;
 use crate::cli::{Failure, boot};
 use crate::hsm::module::{KeyBook, Module};
+use crate::link::Settings;
 use crate::ops::config::{Config, HostNode, HsmDevice, Postilion, Store};
 
 /// Arguments of `pinion check`.
@@ -36,24 +37,12 @@ impl Check {
         let doors = boot::doors(&config, &*hsm)?;
         let doors = doors.as_ref().map(|doors| &doors.settings);
         let others = if self.against_store { against_store(&config, &hsm)? } else { Vec::new() };
-        let listens: Vec<_> = links
-            .iter()
-            .map(|link| {
-                serde_json::json!({
-                    "link": &*link.name,
-                    "listen": link.listen.to_string(),
-                    "dialect": link.dialect.name(),
-                    "mac": link.mac.is_some(),
-                    "tls": link.tls.is_some(),
-                })
-            })
-            .collect();
         let connects: Vec<_> = config.postilion.iter().flat_map(connects).collect();
         let warnings: Vec<_> = config.warnings().iter().map(ToString::to_string).collect();
         if self.json {
             let document = serde_json::json!({
                 "node": config.node.name,
-                "listens": listens,
+                "listens": links.iter().map(link).collect::<Vec<_>>(),
                 "admin": config.admin.listen.to_string(),
                 "http": doors.map(|doors| doors.listen.to_string()),
                 "connects": connects.iter().map(Connects::json).collect::<Vec<_>>(),
@@ -71,12 +60,7 @@ impl Check {
             print(&document.to_string());
             return agreed(&others);
         }
-        for link in &links {
-            let mac = if link.mac.is_some() { ", MAC" } else { "" };
-            let tls = if link.tls.is_some() { ", TLS" } else { "" };
-            let dialect = link.dialect.name();
-            print(&format!("listen   {:<22} {} ({dialect}{mac}{tls})", link.listen, link.name));
-        }
+        links.iter().for_each(tell_link);
         if let Some(doors) = doors {
             let tls = if doors.tls.is_some() { ", TLS" } else { "" };
             print(&format!("listen   {:<22} http (five doors{tls})", doors.listen));
@@ -89,11 +73,7 @@ impl Check {
             let policy = config.routing.policy.label();
             print(&format!("routes   {}, policy {policy}", config.routing.rules.len()));
         }
-        for Connects { node, dialect, connections } in &connects {
-            let (name, address) = (&node.name, node.address.to_string());
-            let each = if *connections == 1 { "connection" } else { "connections" };
-            print(&format!("connect  {address:<22} {name} ({dialect}, {connections} {each})"));
-        }
+        connects.iter().for_each(Connects::tell);
         if connects.is_empty() && config.hsm.devices.is_empty() {
             print("connects to nothing");
         }
@@ -126,6 +106,16 @@ fn print_hsm(config: &Config, own: usize) {
             "device   {address:<22} {name} (payshield, {connections} connections{tls})"
         ));
     }
+}
+
+fn link(link: &Settings) -> serde_json::Value {
+    serde_json::json!({
+        "link": &*link.name,
+        "listen": link.listen.to_string(),
+        "dialect": link.dialect.name(),
+        "mac": link.mac.is_some(),
+        "tls": link.tls.is_some(),
+    })
 }
 
 fn device(device: &HsmDevice) -> serde_json::Value {
@@ -207,7 +197,21 @@ struct Connects<'a> {
     connections: usize,
 }
 
+fn tell_link(link: &Settings) {
+    let mac = if link.mac.is_some() { ", MAC" } else { "" };
+    let tls = if link.tls.is_some() { ", TLS" } else { "" };
+    let dialect = link.dialect.name();
+    print(&format!("listen   {:<22} {} ({dialect}{mac}{tls})", link.listen, link.name));
+}
+
 impl Connects<'_> {
+    fn tell(&self) {
+        let Self { node, dialect, connections } = self;
+        let (name, address) = (&node.name, node.address.to_string());
+        let each = if *connections == 1 { "connection" } else { "connections" };
+        print(&format!("connect  {address:<22} {name} ({dialect}, {connections} {each})"));
+    }
+
     fn json(&self) -> serde_json::Value {
         serde_json::json!({
             "node": self.node.name,

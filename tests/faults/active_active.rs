@@ -53,7 +53,6 @@ fn ask_both(clients: &mut [Client; 2], request: &Message) -> [String; 2] {
 /// The same requests to both switches: one change each, whatever both say at first, and never more than three guesses.
 #[test]
 fn the_same_requests_to_both_switches() {
-    const CHANGES: usize = 60;
     let cluster = Cluster::start(&[]);
     for round in 0..rounds(2) {
         let name = format!("both_{round}");
@@ -66,62 +65,21 @@ fn the_same_requests_to_both_switches() {
             assert!(told.contains("agrees   yes with faults (node "), "{told}");
         }
         let (all, guessed) = pair.nodes[0].pans.split_at(CARDS);
-        let connect = || pair.nodes.each_ref().map(|node| Client::connect(node.atm));
-        let (mut told, mut guesses) = (0, BTreeMap::<&str, u64>::new());
+        let (mut told, mut wrong) = (0, BTreeMap::<&str, u64>::new());
         std::thread::scope(|scope| {
-            let changers = all.chunks(CARDS / CLIENTS).map(|cards| {
-                let pair = &pair;
-                scope.spawn(move || {
-                    let mut clients = connect();
-                    let mut pins = vec![0; cards.len()];
-                    for step in 0..CHANGES {
-                        let at = step % cards.len();
-                        let (from, to) = (PINS[pins[at]], PINS[1 - pins[at]]);
-                        let request = change(&cards[at], from, to, pair.number());
-                        let codes = ask_both(&mut clients, &request);
-                        assert_eq!(codes, ["00", "00"], "a change sent to both");
-                        pins[at] = 1 - pins[at];
-                    }
-                    // Both know the PIN, and not the other one.
-                    for (at, pan) in cards.iter().enumerate() {
-                        for client in &mut clients {
-                            let code = client.code(&verify(pan, PINS[pins[at]], pair.number()));
-                            assert_eq!(code, "00", "the PIN told last");
-                        }
-                    }
-                    CHANGES
-                })
-            });
-            let changers: Vec<_> = changers.collect();
-            let guessers: Vec<_> = (0..2)
-                .map(|_| {
-                    let pair = &pair;
-                    scope.spawn(move || {
-                        let mut clients = connect();
-                        let mut wrong = Vec::new();
-                        for _ in 0..5 {
-                            for pan in guessed {
-                                let guess = verify(pan, WRONG, pair.number());
-                                let codes = ask_both(&mut clients, &guess);
-                                assert_eq!(codes[0], codes[1], "one answer a request");
-                                match codes[0].as_str() {
-                                    "55" => wrong.push(pan.as_str()),
-                                    "75" => {}
-                                    code => panic!("a guess is answered {code}"),
-                                }
-                            }
-                        }
-                        wrong
-                    })
-                })
-                .collect();
+            let pair = &pair;
+            let parts = all.chunks(CARDS / CLIENTS);
+            let changers: Vec<_> =
+                parts.map(|cards| scope.spawn(move || change_on_both(pair, cards))).collect();
+            let guessers: Vec<_> =
+                (0..2).map(|_| scope.spawn(move || guess_on_both(pair, guessed))).collect();
             told = changers.into_iter().map(|changer| changer.join().expect("answers")).sum();
             for pan in guessers.into_iter().flat_map(|guesser| guesser.join().expect("answers")) {
-                *guesses.entry(pan).or_default() += 1;
+                *wrong.entry(pan).or_default() += 1;
             }
         });
-        assert_eq!(guesses.len(), GUESSED, "every card was guessed at");
-        assert!(guesses.values().all(|wrong| *wrong == 3), "{guesses:?}");
+        assert_eq!(wrong.len(), GUESSED, "every card was guessed at");
+        assert!(wrong.values().all(|wrong| *wrong == 3), "{wrong:?}");
         pair.stop();
         let tries = pair.nodes[0].tries();
         assert!(tries[CARDS..].iter().all(|tries| *tries == 3), "{:?}", &tries[CARDS..]);
@@ -129,6 +87,45 @@ fn the_same_requests_to_both_switches() {
         pair.nodes[0].audit();
         cluster.remove(&name);
     }
+}
+
+/// Changes the PINs of these cards, each by one request to both. Returns how many.
+fn change_on_both(pair: &Pair, cards: &[String]) -> usize {
+    const CHANGES: usize = 60;
+    let mut clients = pair.nodes.each_ref().map(|node| Client::connect(node.atm));
+    let mut pins = vec![0; cards.len()];
+    for step in 0..CHANGES {
+        let at = step % cards.len();
+        let (from, to) = (PINS[pins[at]], PINS[1 - pins[at]]);
+        let request = change(&cards[at], from, to, pair.number());
+        let codes = ask_both(&mut clients, &request);
+        assert_eq!(codes, ["00", "00"], "a change sent to both");
+        pins[at] = 1 - pins[at];
+    }
+    // Both know the PIN, and not the other one.
+    for (at, pan) in cards.iter().enumerate() {
+        for client in &mut clients {
+            let code = client.code(&verify(pan, PINS[pins[at]], pair.number()));
+            assert_eq!(code, "00", "the PIN told last");
+        }
+    }
+    CHANGES
+}
+
+/// Guesses at each of these cards, more often than it has tries. Returns the card of each guess that was told wrong.
+fn guess_on_both<'a>(pair: &Pair, cards: &'a [String]) -> Vec<&'a str> {
+    let mut clients = pair.nodes.each_ref().map(|node| Client::connect(node.atm));
+    let mut wrong = Vec::new();
+    for pan in (0..5).flat_map(|_| cards) {
+        let codes = ask_both(&mut clients, &verify(pan, WRONG, pair.number()));
+        assert_eq!(codes[0], codes[1], "one answer a request");
+        match codes[0].as_str() {
+            "55" => wrong.push(pan.as_str()),
+            "75" => {}
+            code => panic!("a guess is answered {code}"),
+        }
+    }
+    wrong
 }
 
 /// Approved changes in the audit of all nodes. No key is there twice.
@@ -312,8 +309,8 @@ fn the_primary_dies_and_its_standby_has_everything() {
         });
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let (pair, stop, ports) = (&pair, &stop, pair.ports());
-            let parts = cards.chunks_mut(CARDS / CLIENTS).zip(ports);
+            let (pair, stop, links) = (&pair, &stop, pair.ports());
+            let parts = cards.chunks_mut(CARDS / CLIENTS).zip(links);
             let loads: Vec<_> = parts
                 .map(|(part, port)| scope.spawn(move || load(pair, port, part, stop)))
                 .collect();

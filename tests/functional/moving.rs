@@ -50,6 +50,7 @@ fn contents(manifest: &str) -> Vec<Value> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn into_a_database_and_back() {
     if is_postgres() {
         return;

@@ -26,6 +26,7 @@ pub(crate) struct Cluster {
 
 /// What is done to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(dead_code, reason = "each user of this file needs a part of it")]
 pub(crate) enum Order {
     Start,
     /// Sessions are ended, and what is committed is written out.

@@ -238,7 +238,10 @@ impl Place {
             database: Database::new(&TEMPLATE),
         };
         let text = configuration(&links, place.admin, "");
-        place.write(&place.database.as_ref().map_or(text.clone(), |own| own.configure(&text)));
+        place.write(&match &place.database {
+            Some(own) => own.configure(&text),
+            None => text,
+        });
         place
     }
 

@@ -51,11 +51,11 @@ fn what_is_skipped_on_postgres() {
     if !is_postgres() {
         return;
     }
-    let mut text = format!("on PostgreSQL {} tests are skipped:\n", EMBEDDED_ONLY.len());
+    let mut told = std::io::stderr();
+    writeln!(told, "on PostgreSQL {} tests are skipped:", EMBEDDED_ONLY.len()).expect("written");
     for (name, reason) in EMBEDDED_ONLY {
-        text.push_str(&format!("  {name}: {reason}\n"));
+        writeln!(told, "  {name}: {reason}").expect("written");
     }
-    std::io::stderr().write_all(text.as_bytes()).expect("written");
 }
 
 /// What stands for the URL of a switch's database until it has one.
