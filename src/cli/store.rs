@@ -28,8 +28,8 @@ pub(super) struct StoreArgs {
 
 #[derive(Debug, Subcommand)]
 enum StoreCommand {
-    /// Write everything of a store whose switches are stopped into a directory: cards, keys and their answers, unsettled
-    /// changes, the journal. As secret as the store.
+    /// Write everything of a store whose switches are stopped into a directory: cards, keys and their answers,
+    /// unsettled changes, the journal. As secret as the store.
     #[command(
         after_help = "Example:\n  pinion store export --config /etc/pinion/pinion.toml /var/tmp/moving"
     )]

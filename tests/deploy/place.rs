@@ -71,24 +71,10 @@ pub(crate) fn pinion(arguments: &[&str]) -> Command {
 /// What `pinion check` says of a configuration that it takes.
 #[track_caller]
 pub(crate) fn checked(config: &Path) -> Value {
-    let (good, text) = check(config);
-    // A program that has no PostgreSQL yet checks all but the section of the store.
-    if !good && text.contains("store.kind: unknown variant `postgres`") {
-        let whole = fs::read_to_string(config).expect("read");
-        let (before, after) = whole.split_once("\n[store]\n").expect("the store");
-        let (_, after) = after.split_once("\n[hsm]\n").expect("the section after it");
-        let other = config.with_extension("embedded.toml");
-        let text = format!("{before}\n[store]\ndirectory = \"store\"\n\n[hsm]\n{after}");
-        fs::write(&other, text).expect("written");
-        return checked(&other);
-    }
-    assert!(good, "{}: {text}", config.display());
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
-
-fn check(config: &Path) -> (bool, String) {
     let mut command = pinion(&["check", "--json", "--config"]);
     let output = command.arg(config).output().expect("runs");
-    let text = if output.status.success() { output.stdout } else { output.stderr };
-    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+    let good = output.status.success();
+    let text = String::from_utf8_lossy(if good { &output.stdout } else { &output.stderr });
+    assert!(good, "{}: {text}", config.display());
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }

@@ -2,8 +2,8 @@
 //!
 //! Three scenarios: the same requests to both switches; a switch killed while hosts swallow answers; the primary of the
 //! database killed and its synchronous standby promoted. Each runs `PINION_TEST_ROUNDS` rounds; a few by default,
-//! `tests/active-active.sh 20` for the whole. **Never here:** a look into the database's tables: what holds is seen from
-//! outside, and in the audit.
+//! `tests/active-active.sh 20` for the whole. **Never here:** a look into the database's tables: what holds is seen
+//! from outside, and in the audit.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -231,8 +231,8 @@ fn swallowing(seed: u64) -> Value {
     }})
 }
 
-/// How many changes wait for their reversal, on both switches: asked of the database, since what /status counts may be a
-/// second old.
+/// How many changes wait for their reversal, on both switches: asked of the database, since what /status counts may
+/// be a second old.
 fn unsettled(node: &Node) -> usize {
     let page = node.page("/admin/unsettled");
     let listed = page.and_then(|(_, page)| serde_json::from_str::<Value>(&page).ok());

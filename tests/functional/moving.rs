@@ -1,7 +1,7 @@
 //! A live switch's store moved from the directory into a database and back: nobody who asks can tell.
 //!
-//! What is compared is what callers get: answers to repeats, tries, PINs, reversals that are still to come. One test for
-//! both directions, so it runs once, whichever store the others have.
+//! What is compared is what callers get: answers to repeats, tries, PINs, reversals that are still to come. One test
+//! for both directions, so it runs once, whichever store the others have.
 
 use serde_json::{Value, json};
 

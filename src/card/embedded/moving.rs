@@ -1,10 +1,10 @@
 //! Everything of an embedded store into an archive, and an archive into a new directory.
 //!
-//! Records of an embedded store move as they are: the chain from its anchor stays the one it was. Records of other nodes
-//! are written after it in the order of their times, under new numbers and MACs of this chain, and a note says which
-//! they were and what their own chains ended with; cards, keys and open changes come from the parts of the archive. A
-//! marker keeps a directory whose import did not end from being opened. **Never here:** a part of an import that is
-//! kept when another part fails.
+//! Records of an embedded store move as they are: the chain from its anchor stays the one it was. Records of other
+//! nodes are written after it in the order of their times, under new numbers and MACs of this chain, and a note says
+//! which they were and what their own chains ended with; cards, keys and open changes come from the parts of the
+//! archive. A marker keeps a directory whose import did not end from being opened. **Never here:** a part of an
+//! import that is kept when another part fails.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};

@@ -201,7 +201,9 @@ impl Fence {
                 "SELECT 'a session from ' || coalesce(host(a.client_addr), 'this machine') || ', process '
                      || a.pid || ' of the database'
                  FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
-                 WHERE l.locktype = 'advisory' AND l.classid = $1::int8::oid AND l.objid = $2::int8::oid AND l.granted",
+                 WHERE l.locktype = 'advisory' AND l.granted
+                     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                     AND l.classid = $1::int8::oid AND l.objid = $2::int8::oid",
                 &[&i64::from(NODE_LOCK), &i64::from(node)],
             )
             .await?;

@@ -1,8 +1,8 @@
 //! Everything of a database into an archive, and an archive into an empty database.
 //!
 //! Both work on one transaction while no switch runs: an export is one moment, an import is there as a whole or not at
-//! all. Every chain moves as it is, with its numbers and MACs; that of an embedded store is the chain of node 0. **Never
-//! here:** a migration: the tables are there before. Where next: `card::archive`.
+//! all. Every chain moves as it is, with its numbers and MACs; that of an embedded store is the chain of node 0.
+//! **Never here:** a migration: the tables are there before. Where next: `card::archive`.
 
 use std::pin::pin;
 

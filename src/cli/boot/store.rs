@@ -22,8 +22,8 @@ use crate::tls::{self, ClientFiles};
 /// Where libpq's own tools look for a password, too.
 const PASSWORD: &str = "PGPASSWORD";
 
-/// Opens the store the configuration names, for a switch: a database that is away is waited for. To be called within the
-/// runtime.
+/// Opens the store the configuration names, for a switch: a database that is away is waited for. To be called within
+/// the runtime.
 pub(crate) async fn open_store(
     config: &Config,
     vault: Arc<dyn Vault>,
