@@ -12,10 +12,11 @@ use crate::place::pinion;
 use crate::{list, repository, text, yaml};
 
 /// Metrics that come with the first event of their kind, which the demo's tour has none of.
-const ON_THE_FIRST_EVENT: [&str; 6] = [
+const ON_THE_FIRST_EVENT: [&str; 7] = [
     "pinion_frames_rejected_total",
     "pinion_host_closed_total",
-    "pinion_hsm_command_seconds",
+    "pinion_hsm_answers_dropped_total",
+    "pinion_hsm_closed_total",
     "pinion_hsm_errors_total",
     "pinion_key_exchanges_total",
     "pinion_log_lines_dropped_total",
@@ -31,12 +32,12 @@ impl Demo {
     #[track_caller]
     fn start(from: u16) -> Self {
         let free = |base: &u16| {
-            [1500, 8080, 8583, 8584, 8585, 8586, 8590, 8591, 8592, 9090]
+            [1500, 1510, 8080, 8583, 8584, 8585, 8586, 8590, 8591, 8592, 9090]
                 .iter()
                 .all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, base + port)).is_ok())
         };
         let base = (0..9).map(|n| from + n * 1_019).find(free).expect("free ports");
-        let mut child = pinion(&["demo"])
+        let mut child = pinion(&["demo", "--hsm", "payshield"])
             .env("PINION_DEMO_PORT_BASE", base.to_string())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
