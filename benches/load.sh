@@ -8,7 +8,8 @@
 #
 # First as fast as answers come (8 connections, 32 in flight each), then at half of that rate. Everything is made in a
 # temporary directory and removed. BENCHMARKS.md says how to read the numbers. LOAD_DIR=DIR puts the store elsewhere:
-# what is measured is also the disk under it.
+# what is measured is also the disk under it. LOAD_DATABASE=URL takes an empty PostgreSQL instead of the embedded store;
+# LOAD_IN_FLIGHT=N keeps N instead of 32 in flight on each connection.
 set -eu
 
 route=cms
@@ -36,6 +37,10 @@ trap clean_up EXIT INT TERM
 
 [ -n "${PINION:-}" ] || (cd "$root" && cargo build --release --quiet)
 cp "$root/benches/pinion-load.toml" "$dir/pinion.toml"
+if [ -n "${LOAD_DATABASE:-}" ]; then
+    lines="kind = \"postgres\"\n\n[store.postgres]\nurl = \"$LOAD_DATABASE\"\nnode = 1"
+    sed -i "s|^directory = \"store\"|$lines|" "$dir/pinion.toml"
+fi
 
 # Keys of the demo world, each as two components.
 keys() {
@@ -59,6 +64,7 @@ wait_for() {
         sleep 0.1
     done
 }
+[ -z "${LOAD_DATABASE:-}" ] || "$pinion" store migrate --config "$dir/pinion.toml" >&2
 if [ $route = cms ]; then
     "$pinion" cards generate --config "$dir/pinion.toml" --product visa-debit --pin 1357 "$cards" >&2
 else
@@ -89,9 +95,10 @@ run() {
     cat "$dir/$name"
 }
 switch="--to 127.0.0.1:28583 --server-pid $server"
-echo "closed loop, 8 connections, 32 in flight each"
+flight=${LOAD_IN_FLIGHT:-32}
+echo "closed loop, 8 connections, $flight in flight each"
 # shellcheck disable=SC2086 # two options with a value each
-run closed $switch --connections 8 --in-flight 32
+run closed $switch --connections 8 --in-flight "$flight"
 half=$(awk 'NR == 1 { printf "%d", $1 / 2 }' "$dir/closed")
 echo
 echo "fixed rate, $half a second"

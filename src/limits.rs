@@ -206,6 +206,8 @@ pub const PIN_DRAWS_MAX: usize = 64;
 pub const STORE_NODES_MAX: u16 = 255;
 /// The number that commands such as `pinion cards` have, so that they work while the switches run: no switch has it.
 pub const STORE_COMMANDS_NODE: u16 = STORE_NODES_MAX;
+/// Connections one switch needs to its database: to write, to read, and for chores.
+pub const STORE_CONNECTIONS_MIN: usize = 3;
 /// Connections one switch may have to its database. Configuration refuses more.
 pub const STORE_CONNECTIONS_MAX: usize = 64;
 /// Questions that may wait for one of these connections. Further ones are refused: the request is shed with 91.

@@ -33,7 +33,7 @@ use crate::domain::outcome::{Declined, Outcome, Reason};
 use crate::domain::pan::PanHash;
 use crate::domain::request::TransactionKey;
 use crate::domain::vault::Vault;
-use crate::limits::{COMMIT_QUEUE_MAX, STORE_NODES_MAX, UNSETTLED_MAX};
+use crate::limits::{COMMIT_QUEUE_MAX, STORE_CONNECTIONS_MIN, STORE_NODES_MAX, UNSETTLED_MAX};
 
 mod agreement;
 mod ask;
@@ -88,7 +88,7 @@ pub struct PostgresOptions {
     pub tls: Option<Arc<ClientConfig>>,
     /// The number of this switch among those of the database, 1 to [`STORE_NODES_MAX`]. No two have the same.
     pub node: u16,
-    /// Connections: one writes, one does chores, the others read. At least three are made.
+    /// Connections: one writes, one does chores, the others read. At least [`STORE_CONNECTIONS_MIN`] are made.
     pub connections: usize,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
@@ -109,7 +109,7 @@ impl PostgresOptions {
             url,
             tls: None,
             node,
-            connections: 8,
+            connections: STORE_CONNECTIONS_MIN,
             clock,
             transaction_retention: Duration::from_hours(24),
             unsettled_max: UNSETTLED_MAX,

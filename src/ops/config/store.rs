@@ -54,7 +54,7 @@ pub struct Postgres {
     pub url: DatabaseUrl,
     /// Number of this switch among those that share the database: each has one of its own.
     pub node: u16,
-    /// Connections to it.
+    /// Connections to it: one writes, one does chores, the others read. More of them read smaller batches.
     #[serde(default = "default::connections")]
     pub connections: usize,
     /// File whose first line is the password, where neither the URL nor `PGPASSWORD` has it.
@@ -246,7 +246,7 @@ impl Postgres {
     fn check(&self, source: &Source) -> Result<(), ConfigError> {
         let at = |key: &str| format!("store.postgres.{key}");
         within(source, &at("node"), self.node, 1..=limits::STORE_COMMANDS_NODE - 1)?;
-        let connections = 1..=limits::STORE_CONNECTIONS_MAX;
+        let connections = limits::STORE_CONNECTIONS_MIN..=limits::STORE_CONNECTIONS_MAX;
         within(source, &at("connections"), self.connections, connections)?;
         let parts = Parts::of(self.url.expose_url());
         if parts.parameters.iter().any(|(key, _)| key.starts_with("ssl")) {
@@ -294,6 +294,6 @@ mod default {
         20_000_000
     }
     pub(super) fn connections() -> usize {
-        8
+        crate::limits::STORE_CONNECTIONS_MIN
     }
 }

@@ -66,7 +66,7 @@ pub(crate) fn section() -> String {
     if is_postgres() {
         format!(
             "[store]\nkind = \"postgres\"\n\n\
-             [store.postgres]\nurl = \"{NO_DATABASE}\"\nnode = 1\nconnections = 2\n"
+             [store.postgres]\nurl = \"{NO_DATABASE}\"\nnode = 1\nconnections = 3\n"
         )
     } else {
         "[store]\ndirectory = \"store\"\n".to_owned()

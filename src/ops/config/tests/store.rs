@@ -27,7 +27,7 @@ fn a_database_with_its_defaults() {
     let config = parse(LOCAL);
     assert_eq!((config.store.kind, config.store.retention_hours), (StoreKind::Postgres, 24));
     let postgres = config.store.postgres.unwrap();
-    assert_eq!((postgres.node, postgres.connections, postgres.allow_plain), (1, 8, false));
+    assert_eq!((postgres.node, postgres.connections, postgres.allow_plain), (1, 3, false));
     assert_eq!(postgres.url.masked(), "postgresql://pinion@localhost/pinion");
     let files = "password_file = \"pg.password\"\n[store.postgres.tls]\nca = \"ca.pem\"\n\
                  certificate = \"/keys/pg.pem\"\nkey = \"pg.key\"";
@@ -53,7 +53,7 @@ fn the_shared_example() {
     let config = Config::parse(SHARED_EXAMPLE, "/etc/pinion/p.toml").unwrap();
     assert_eq!((config.store.kind, config.store.retention_hours), (StoreKind::Postgres, 24));
     let postgres = config.store.postgres.unwrap();
-    assert_eq!((postgres.node, postgres.connections), (1, 8));
+    assert_eq!((postgres.node, postgres.connections), (1, 3));
     assert!(!postgres.url.has_password() && postgres.tls.is_some());
     let stan = config.postilion.unwrap().stan;
     assert_eq!((stan.first, stan.last), (1, 499_999));
@@ -84,8 +84,8 @@ fn values_that_are_refused() {
     let with = |line: &str| format!("{LOCAL}\n{line}");
     refused(&LOCAL.replace("= 1", "= 0"), "7: store.postgres.node: 0 is outside 1 to 254");
     refused(&LOCAL.replace("= 1", "= 255"), "7: store.postgres.node: 255 is outside 1 to 254");
-    refused(&with("connections = 0"), "8: store.postgres.connections: 0 is outside 1 to 64");
-    refused(&with("connections = 65"), "8: store.postgres.connections: 65 is outside 1 to 64");
+    refused(&with("connections = 0"), "8: store.postgres.connections: 0 is outside 3 to 64");
+    refused(&with("connections = 65"), "8: store.postgres.connections: 65 is outside 3 to 64");
     refused(&with("sslmode = 1"), "8: store.postgres.sslmode: unknown field");
     refused(&with("[store.postgres.tls]"), "8: store.postgres.tls.ca: missing");
     let tls = |line: &str| with(&format!("[store.postgres.tls]\nca = \"ca.pem\"\n{line}"));
