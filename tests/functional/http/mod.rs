@@ -13,6 +13,7 @@ mod tls;
 
 use serde_json::json;
 
+use crate::support::eventually;
 use crate::support::iso::ISO87_ASCII;
 use crate::support::request::Terminal;
 use crate::support::vectors::{PLAIN, block_hex};
@@ -87,7 +88,8 @@ fn postcard_changes_a_pin() {
     assert_eq!((&answer["code"], &answer["description"]), (&"00".into(), &"Successful".into()));
     let id = answer["correlationId"].as_str().expect("text");
     assert!(id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
-    assert!(doors.node.output().contains(id), "the log has the same id");
+    // The line is written behind the answer.
+    eventually("the log has the same id", || doors.node.output().contains(id).then_some(()));
     assert_eq!(doors.node.connect("atm-1").code(&ATM.verify(PLAIN, "1379")), "00");
     // A wrong PIN, no PIN, no ciphertext: one answer.
     let good = encrypted(&doors, "31323334");
