@@ -13,7 +13,7 @@ pub(crate) struct Pair {
 pub(crate) fn section(url: &str, number: usize) -> String {
     format!(
         "[store]\nkind = \"postgres\"\n[store.postgres]\nurl = \"{url}\"\nnode = {number}\n\
-         connections = 2\n"
+         connections = 3\n"
     )
 }
 
