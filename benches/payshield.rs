@@ -164,7 +164,7 @@ async fn rate(deed: &Deed, per_second: u64) {
                     at.elapsed()
                 }));
             }
-            std::thread::sleep(Duration::from_micros(50));
+            std::thread::park_timeout(Duration::from_micros(50));
         }
         tasks
     };

@@ -1,8 +1,8 @@
 //! POS terminals with DUKPT: each block under a key of its own, named by the serial number beside it.
 //!
 //! Blocks and serial numbers are those of `tests/vectors/dukpt.json`: pydukpt and psec for triple DES and format 0, the
-//! standard's pseudo-code over the package cryptography for AES and format 4. With devices the AES terminals are left out:
-//! payShield commands for AES DUKPT are not public, so the client has none.
+//! standard's pseudo-code over the package cryptography for AES and format 4. With devices the AES terminals are left
+//! out: payShield commands for AES DUKPT are not public, so the client has none.
 
 use std::fs;
 use std::sync::LazyLock;
