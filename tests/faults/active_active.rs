@@ -194,7 +194,10 @@ fn a_switch_dies_and_the_other_takes_its_reversals_over() {
             // one's. What was in flight is the dead one's until it is back, or its time is over.
             peers.tell("/faults", &json!({}));
             let living = &pair.nodes[1 - dying];
-            let left = unsettled(living);
+            // It may have been started a moment ago.
+            let left = eventually("the one that lives says", || {
+                Some(unsettled(living)).filter(|left| *left != usize::MAX)
+            });
             let sent = poll(PATIENCE, || (unsettled(living) == 0).then_some(()));
             assert!(sent.is_some(), "{} changes are not taken over", unsettled(living));
             taken_over += left;
