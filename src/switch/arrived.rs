@@ -101,9 +101,10 @@ impl<P: Parts> Switch<P> {
             return Ok(None);
         }
         let gone = || if generates { Ok(None) } else { Err(Reason::CardUnknown) };
-        let Some(named) = self.name(request, rules).await? else { return gone() };
         let key = card_key(&*self.world.vault, &request.card);
-        let Some(card) = self.world.store.card(key).await.map_err(refused)? else { return gone() };
+        let read = self.world.store.card(key).await;
+        let Some(named) = self.name(request, rules, &read)? else { return gone() };
+        let Some(card) = read.map_err(refused)? else { return gone() };
         let product = rules.products.get(card.product).ok_or(Reason::SystemError)?;
         let wall = self.world.clock.wall();
         //= spec/pin-change.md#11.6

@@ -34,12 +34,16 @@ impl<P: Parts> Switch<P> {
     /// Reads the card, judges the request, commits; again if another request changed the card in between.
     pub(super) async fn cms(
         &self,
-        job: Job<'_>,
+        mut job: Job<'_>,
         mut claim: <P::Store as Store>::Claim,
     ) -> Result<Receipt, Halt> {
         for _ in 0..CONFLICT_RETRIES_MAX {
             still_awaited(job.request, job.stages.last())?;
-            let judgement = match self.world.store.card(job.card).await.map_err(refused)? {
+            let card = match job.ahead.take() {
+                Some(card) => card,
+                None => self.world.store.card(job.card).await,
+            };
+            let judgement = match card.map_err(refused)? {
                 Some(card) => self.judge(&job, &card).await,
                 None => Judgement::declined(Reason::CardUnknown),
             };

@@ -15,7 +15,7 @@ use crate::domain::request::{CardName, Operation, PinRequest};
 use crate::domain::vault::Vault;
 use crate::limits::NOTE_BYTES_MAX;
 use crate::route::{Question, Route};
-use crate::switch::name::Named;
+use crate::switch::name::{Named, Read};
 use crate::switch::parts::{Parts, World};
 use crate::switch::rules::Rules;
 use crate::switch::stages::{Stage, Stages};
@@ -84,6 +84,8 @@ pub(super) struct Job<'a> {
     pub(super) request: &'a PinRequest,
     pub(super) rules: &'a Rules,
     pub(super) card: CardKey<'a>,
+    /// What was read of the card along with the key, until it is used.
+    pub(super) ahead: Option<Read>,
     /// The card; `None` for one that is not there or not the client's.
     pub(super) named: Option<&'a Named<'a>>,
     pub(super) fingerprint: Fingerprint,
@@ -165,7 +167,11 @@ impl<P: Parts> Switch<P> {
             Some(digest) => Fingerprint(digest),
             None => fingerprint(request.operation, card),
         };
-        let claim = match self.world.store.claim(request.key, fingerprint).await.map_err(refused)? {
+        // The card is asked for along with the key: a store beyond a network answers both in one round trip. Its version
+        // is compared at the commit, so it is no matter which of the two was read first.
+        let store = &self.world.store;
+        let (claim, ahead) = tokio::join!(store.claim(request.key, fingerprint), store.card(card));
+        let claim = match claim.map_err(refused)? {
             Seen::Fresh(claim) => claim,
             //= spec/pin-change.md#4.1
             //# A request with the key, the card and the operation of an earlier one MUST get the
@@ -190,7 +196,7 @@ impl<P: Parts> Switch<P> {
         //= spec/pin-change.md#11.9
         //# A card named by another identity MUST be routed by its number, and MUST be forwarded with
         //# the number, the sequence number and the expiry of its record.
-        let named = self.name(request, &rules).await?;
+        let named = self.name(request, &rules, &ahead)?;
         let (route, overridden) = match &named {
             Some(named) => self.choose(&rules, request, &named.pan),
             None => (Some(Route::Cms), false),
@@ -200,8 +206,17 @@ impl<P: Parts> Switch<P> {
         let route = route.ok_or(Reason::NoRoute)?;
 
         let (named, shown) = (named.as_ref(), &mut answer.pin);
-        let job =
-            Job { request, rules: &rules, card, named, fingerprint, overridden, stages, shown };
+        let job = Job {
+            request,
+            rules: &rules,
+            card,
+            ahead: Some(ahead),
+            named,
+            fingerprint,
+            overridden,
+            stages,
+            shown,
+        };
         match self.follow(route, job, claim).await {
             Ok(receipt) => Ok(receipt),
             Err(Halt::Declined(declined)) => Err(declined),

@@ -6,30 +6,34 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::card::{CardRecord, Store};
+use crate::card::{CardRecord, StoreError};
 use crate::domain::outcome::Reason;
 use crate::domain::pan::Pan;
 use crate::domain::request::{CardName, PinRequest};
-use crate::switch::handle::{Switch, card_key, refused};
+use crate::switch::handle::{Switch, refused};
 use crate::switch::parts::Parts;
 use crate::switch::rules::Rules;
+
+/// What the store said of a card.
+pub(super) type Read = Result<Option<Arc<CardRecord>>, StoreError>;
 
 /// The card a request means.
 pub(super) struct Named<'a> {
     /// Its number.
     pub(super) pan: Cow<'a, Pan>,
-    /// Its record, where it had to be read for the name or the owner.
+    /// Its record, where the name or the owner needs it.
     pub(super) record: Option<Arc<CardRecord>>,
 }
 
 impl<P: Parts> Switch<P> {
-    /// The card; `None` for one that is not there or not this client's.
+    /// The card; `None` for one that is not there or not this client's. `read` is what the store said of its name.
     ///
-    /// A card named by number, with no owner to agree with, is not looked up here: it may live beyond us.
-    pub(super) async fn name<'a>(
+    /// A card named by number, with no owner to agree with, needs no record: it may live beyond us.
+    pub(super) fn name<'a>(
         &self,
         request: &'a PinRequest,
         rules: &Rules,
+        read: &Read,
     ) -> Result<Option<Named<'a>>, Reason> {
         let owner = request.owner.as_deref();
         let pan = match (&request.card, owner) {
@@ -39,8 +43,7 @@ impl<P: Parts> Switch<P> {
             (CardName::Pan { pan, .. }, Some(_)) => Some(pan),
             (CardName::Identity { .. }, _) => None,
         };
-        let key = card_key(&*self.world.vault, &request.card);
-        let record = self.world.store.card(key).await.map_err(refused)?;
+        let record = read.clone().map_err(refused)?;
         let pan = match pan {
             Some(pan) => Cow::Borrowed(pan),
             // Without a record nobody's number is opened, so that it takes as long.
