@@ -46,6 +46,7 @@ mod fence;
 mod keeper;
 mod lookup;
 mod moving;
+mod pace;
 mod proof;
 mod reader;
 mod schema;
@@ -198,7 +199,9 @@ impl PostgresStore {
         let mut tasks = vec![tokio::spawn(writer.run(lane)), tokio::spawn(keeper.run(looks))];
         let mut lanes = Vec::new();
         for _ in 0..options.connections.saturating_sub(2).max(1) {
-            let (lane, task) = Lane::start(connector.named(&format!("{name} reads"))).await?;
+            let clock = Arc::clone(&options.clock);
+            let (lane, task) =
+                Lane::start(connector.named(&format!("{name} reads")), clock).await?;
             lanes.push(lane);
             tasks.push(task);
         }

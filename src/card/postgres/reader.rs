@@ -1,7 +1,8 @@
 //! A connection that reads: it gathers what waits, and asks for all of it at once.
 //!
-//! While one round trip is on its way the next questions gather, so rounds grow with the load by themselves. A question
-//! asked after a commit was acknowledged sees it: the database shows a transaction before it says that it is done.
+//! While one round trip is on its way the next questions gather, and for a moment after one has begun (`pace`), so
+//! rounds grow with the load by themselves. A question asked after a commit was acknowledged sees it: the database shows
+//! a transaction before it says that it is done.
 //! **Never here:** a write, a lock. Where next: `lookup` for the statements.
 
 use std::sync::Arc;
@@ -12,7 +13,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::card::postgres::connect::{ConnectError, Connector, Session, session_survives, words};
 use crate::card::postgres::lookup::{KeyRow, Lookups, Round};
+use crate::card::postgres::pace::Pace;
 use crate::card::{CardRecord, StoreError, Unsettled};
+use crate::domain::clock::Clock;
 use crate::domain::pan::PanHash;
 use crate::domain::request::{IdentityKind, TransactionKey};
 use crate::limits::{
@@ -54,6 +57,7 @@ pub(super) struct Lane {
 /// The task of one connection.
 struct Reader {
     connector: Connector,
+    clock: Arc<dyn Clock>,
     queue: mpsc::Receiver<Question>,
     up: Arc<AtomicBool>,
 }
@@ -62,11 +66,12 @@ impl Lane {
     /// Connects, and starts its task, which connects anew whenever the connection breaks.
     pub(super) async fn start(
         connector: Connector,
+        clock: Arc<dyn Clock>,
     ) -> Result<(Self, tokio::task::JoinHandle<()>), ConnectError> {
         let (queue, waiting) = mpsc::channel(STORE_READ_QUEUE_MAX);
         let up = Arc::new(AtomicBool::new(true));
         let first = open(&connector).await?;
-        let reader = Reader { connector, queue: waiting, up: Arc::clone(&up) };
+        let reader = Reader { connector, clock, queue: waiting, up: Arc::clone(&up) };
         Ok((Self { queue, up }, tokio::spawn(reader.run(first))))
     }
 }
@@ -123,7 +128,9 @@ impl Reader {
     /// Answers until the connection breaks, or the store is closed: true.
     async fn serve(&mut self, mut session: Session, lookups: &Lookups) -> bool {
         let mut waiting = Vec::with_capacity(STORE_READ_BATCH_MAX);
+        let mut pace = Pace::new(Arc::clone(&self.clock));
         loop {
+            pace.wait().await;
             tokio::select! {
                 biased;
                 taken = self.queue.recv_many(&mut waiting, STORE_READ_BATCH_MAX) => {
@@ -133,6 +140,7 @@ impl Reader {
                 }
                 () = session.ended() => return false,
             }
+            pace.begin();
             let round = Round::of(waiting.drain(..));
             let limit = Duration::from_secs(STORE_READ_SECONDS);
             match tokio::time::timeout(limit, round.ask(&session.client, lookups)).await {
