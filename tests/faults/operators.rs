@@ -131,6 +131,9 @@ fn a_database_that_is_gone_is_told_with_its_time() {
     // As old as what is told: milliseconds.
     let now = || Timestamp::from_millisecond(Timestamp::now().as_millisecond()).expect("a time");
     let is_away = |status: &Value| status["store"]["database"] == "away";
+    until("both are seen", &pair.nodes[0], |status| {
+        switches(status) == json!([[1, 1, true], [2, 1, true]])
+    });
     let before = now();
     // One of them ends with the database, and starts while it is gone.
     pair.nodes[1].stop();

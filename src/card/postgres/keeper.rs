@@ -3,7 +3,7 @@
 //! A switch sends the reversals of a host only while it holds the lease of that host. Leases run out by the database's
 //! time, so when a switch dies another takes its reversals over. What is in flight at that moment comes later, when its
 //! time is over. Old keys are looked for page by page, since an index on their time would cost every commit. **Never
-//! here:** anything a commit waits for. Where next: `trim` for the records, `others` for what is read of other switches.
+//! here:** anything a commit waits for. Where next: `trim` for the records, `others` for the other switches.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
