@@ -11,7 +11,8 @@ use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 
 use crate::card::postgres::{ConnectError, PostgresOptions, PostgresStore};
-use crate::card::{StoreError, StoreStatus};
+use crate::card::{Away, DatabaseStatus, StoreError, StoreStatus};
+use crate::domain::clock::WallMillis;
 use crate::domain::vault::Vault;
 use crate::limits::STORE_RECONNECT_MS_MAX;
 
@@ -19,6 +20,9 @@ use crate::limits::STORE_RECONNECT_MS_MAX;
 #[derive(Debug)]
 pub struct AwaitedPostgres {
     shared: Arc<Shared>,
+    node: u16,
+    /// When it was looked for first.
+    since: WallMillis,
     waiting: Option<JoinHandle<()>>,
 }
 
@@ -39,6 +43,7 @@ impl AwaitedPostgres {
         vault: Arc<dyn Vault>,
     ) -> Result<Self, ConnectError> {
         let shared = Arc::new(Shared::default());
+        let (node, since) = (options.node, options.clock.wall());
         let waiting = match PostgresStore::connect(options.clone(), Arc::clone(&vault)).await {
             Ok(store) => {
                 shared.came(store);
@@ -50,7 +55,7 @@ impl AwaitedPostgres {
             }
             Err(error) => return Err(error),
         };
-        Ok(Self { shared, waiting })
+        Ok(Self { shared, node, since, waiting })
     }
 
     /// The store, if it is there.
@@ -68,7 +73,9 @@ impl AwaitedPostgres {
             return store.status();
         }
         let why = self.shared.why.load().as_str().to_owned();
-        StoreStatus { poisoned: Some(why), ..StoreStatus::default() }
+        let away = Some(Away { since: self.since, why: why.clone() });
+        let database = DatabaseStatus { node: self.node, away, ..DatabaseStatus::default() };
+        StoreStatus { poisoned: Some(why), database: Some(database), ..StoreStatus::default() }
     }
 
     /// Stops, after what waits is done.

@@ -17,7 +17,6 @@ use crate::domain::request::TransactionKey;
 
 /// One of the families.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum AnyStore {
     /// In a directory of this machine.
     Embedded(EmbeddedStore),

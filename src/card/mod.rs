@@ -36,7 +36,7 @@ pub use codec::CodecError;
 pub use load::{Cards, Load};
 pub use receipt::Receipt;
 pub use record::CardRecord;
-pub use status::StoreStatus;
+pub use status::{Away, DatabaseStatus, StoreStatus, SwitchStatus};
 
 /// How a lookup names a card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -75,6 +75,11 @@ impl Facts {
         &self.name
     }
 
+    /// Version of its program.
+    pub(crate) fn program(&self) -> &str {
+        &self.program
+    }
+
     /// Everything in which another switch differs, or does not and should.
     pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
         let mut all = Vec::new();

@@ -3,14 +3,17 @@
 //! Everything is loaded and checked before a port is bound. SIGHUP reads the file again, all or nothing; SIGTERM and
 //! SIGINT drain: no new work, what is under way is answered, then the store is closed.
 
+mod certificates;
 mod control;
 mod status;
+mod store;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,6 +38,8 @@ use crate::ops::health::{Latch, Readiness};
 use crate::ops::metrics::Metrics;
 use crate::ops::telemetry;
 use crate::switch::{Reversals, Rules};
+
+use certificates::Certificates;
 
 /// How often histograms are folded and the store's and the HSM's health is looked at.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -150,6 +155,9 @@ struct NodeState {
     links: Vec<Arc<NodeLink>>,
     http: Option<Arc<Http<boot::Node>>>,
     readiness: Arc<Readiness>,
+    /// What is told to the other switches of a database.
+    facts: ArcSwap<Facts>,
+    certificates: Certificates,
 }
 
 impl Running {
@@ -180,7 +188,10 @@ impl Running {
         let links = bound.iter().map(|(link, _)| link.clone()).collect();
         let http = doors.as_ref().map(|(http, _)| http.clone());
         let readiness = Arc::new(Readiness::new());
-        let state = NodeState { config, hsm, switch, links, http, readiness };
+        let facts = ArcSwap::from_pointee(Facts::of(&config, &hsm));
+        let certificates = Certificates::default();
+        certificates.tell(&config);
+        let state = NodeState { config, hsm, switch, links, http, readiness, facts, certificates };
         let state = Arc::new(state);
         let (drain, drained) = watch::channel(false);
         let mut serving = JoinSet::new();
@@ -309,6 +320,8 @@ impl NodeState {
             http.reload(settings, clients);
         }
         self.switch.reload(rules);
+        self.certificates.tell_again(&config);
+        self.facts.store(Arc::new(Facts::of(&config, &self.hsm)));
         Ok(())
     }
 }
@@ -327,8 +340,7 @@ fn serve_admin(state: &Arc<NodeState>, metrics: Metrics, listener: TcpListener) 
 async fn watch_health(state: Arc<NodeState>) {
     let mut tick = tokio::time::interval(HEALTH);
     let mut was_there = state.switch.store().health().is_ok();
-    let facts = Facts::of(&state.config, &state.hsm).to_bytes();
-    let mut told = false;
+    let mut told = None;
     loop {
         tick.tick().await;
         let store = state.switch.store();
@@ -339,7 +351,12 @@ async fn watch_health(state: Arc<NodeState>) {
                     hosts.go_on_after(store.last_stan());
                 }
                 was_there = true;
-                told = told || store.leave_facts(&facts).await.is_ok();
+                // At the start, and after each reload: whoever compares sees what is in force.
+                let facts = state.facts.load_full();
+                let is_told = told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &facts));
+                if !is_told && store.leave_facts(&facts.to_bytes()).await.is_ok() {
+                    told = Some(facts);
+                }
                 state.readiness.open(Latch::Store);
             }
             Err(error) => {

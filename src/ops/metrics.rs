@@ -70,6 +70,7 @@ const fn histogram(
 #[rustfmt::skip]
 pub const CATALOGUE: &[Metric] = &[
     gauge("pinion_build_info", &["version", "commit"], "Always 1; its labels name the build."),
+    gauge("pinion_certificate_expires_seconds", &["use", "name", "file"], "End of a file's certificates, Unix time."),
     histogram("pinion_commit_batch_size", &[], "Records one commit made durable together."),
     histogram("pinion_commit_seconds", &[], "Time one commit took, sync included."),
     counter("pinion_declines_total", &["reason"], "Requests declined, by reason."),

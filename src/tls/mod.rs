@@ -1,5 +1,5 @@
 //! TLS of a listener: certificates from files, client certificates where an authority is named, reload without a gap.
-//! `client` and `connect` are the other end: TLS towards a server.
+//! `client` and `connect` are the other end: TLS towards a server. `ends` tells when certificates end.
 //!
 //! [`Tls`] is made at start and given to every connection of its listener; [`Tls::reload`] reads the files again and
 //! swaps the result in, so that connections under way keep the old certificate and new ones get the new.
@@ -23,11 +23,13 @@ use zeroize::Zeroizing;
 
 mod client;
 mod connect;
+mod ends;
 #[cfg(test)]
 mod tests;
 
 pub use client::{ClientFiles, client};
 pub use connect::TlsConnector;
+pub use ends::first_end;
 
 /// Where a listener's TLS comes from. All are PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -165,3 +165,31 @@ fn errors_name_file_and_reason() {
     check(&with(&nonsense), &nonsense, "holds no certificate");
     check(&with(&not_der), &not_der, "certificate 1 is unusable");
 }
+
+/// Expected values by `date -u -d '2031-01-01' +%s`.
+#[test]
+fn the_first_end_of_a_file() {
+    let dir = TempDir::new().unwrap();
+    let until = |year| {
+        let mut params = CertificateParams::new(["switch.test".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        params
+    };
+    let leaf = |year| until(year).self_signed(&KeyPair::generate().unwrap()).unwrap().pem();
+    let mut ca = until(2031);
+    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    let ca = ca.self_signed(&KeyPair::generate().unwrap()).unwrap().pem();
+    for (what, text, end) in [
+        ("a certificate", leaf(2033), 1_988_150_400),
+        ("an authority", ca.clone(), 1_924_992_000),
+        ("a chain", leaf(2033) + &ca, 1_924_992_000),
+        ("the other way round", ca.clone() + &leaf(2033), 1_924_992_000),
+        ("one that has ended", leaf(2001), 978_307_200),
+        ("later than two digits of a year go", leaf(2051), 2_556_144_000),
+    ] {
+        let file = put(&dir, "certificates.pem", &text);
+        assert_eq!(first_end(&file).unwrap(), Some(end), "{what}");
+    }
+    let missing = first_end(Path::new("/nowhere/at.pem"));
+    assert!(matches!(missing, Err(TlsError::Read { .. })), "{missing:?}");
+}

@@ -11,8 +11,9 @@ use pinion::ops::metrics::{CATALOGUE, Kind};
 use crate::place::pinion;
 use crate::{list, repository, text, yaml};
 
-/// Metrics that come with the first event of their kind, which the demo's tour has none of.
-const ON_THE_FIRST_EVENT: [&str; 7] = [
+/// Metrics that come with the first event of their kind, which the demo's tour has none of, or with TLS.
+const ON_THE_FIRST_EVENT: [&str; 8] = [
+    "pinion_certificate_expires_seconds",
     "pinion_frames_rejected_total",
     "pinion_host_closed_total",
     "pinion_hsm_answers_dropped_total",

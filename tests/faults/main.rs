@@ -16,6 +16,7 @@ mod flapping;
 mod guesses;
 mod leaks;
 mod ledger;
+mod operators;
 mod overload;
 mod payshield;
 mod postilion_overload;

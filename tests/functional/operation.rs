@@ -7,7 +7,7 @@ use crate::support::eventually;
 use crate::support::iso::{ISO87_ASCII, POSTILION};
 use crate::support::node::{Node, Place, free_port, pinion, world_links};
 use crate::support::request::{Terminal, bare};
-use crate::support::store::is_skipped;
+use crate::support::store::{is_postgres, is_skipped};
 use crate::support::vectors::{PLAIN, VERVE, further_cards, unknown_card};
 use crate::support::wire::framed;
 
@@ -29,6 +29,13 @@ fn health_pages() {
     assert_eq!(link["dialect"], "iso87-ascii");
     assert_eq!(status["ready"], true);
     assert_eq!(status["unsettled"], 0);
+    let kind = if is_postgres() { "postgres" } else { "embedded" };
+    assert_eq!(status["store"]["kind"], kind);
+    assert_eq!(
+        status.get("switches").is_some(),
+        is_postgres(),
+        "an embedded store is of one switch"
+    );
     let zpk = status["keys"].as_array().expect("keys").iter().find(|key| key["name"] == "zpk.atm");
     assert_eq!(zpk.expect("the key")["kcv"], "56562A");
     let (status, page) = node.get("/");

@@ -1,8 +1,9 @@
 //! A link with TLS and client certificates.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustix::process::Signal;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -32,7 +33,13 @@ struct Identity {
 
 impl Authority {
     fn new() -> Self {
+        Self::until(2040)
+    }
+
+    /// One that ends with the last second before a year.
+    fn until(year: i32) -> Self {
         let mut parameters = CertificateParams::new([]).expect("no names");
+        parameters.not_after = date_time_ymd(year, 1, 1) - Duration::from_secs(1);
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         let pem = parameters.self_signed(&key).expect("signed").pem();
@@ -40,8 +47,14 @@ impl Authority {
     }
 
     fn issue(&self, name: &str) -> Identity {
+        self.issue_until(name, 2040)
+    }
+
+    /// A certificate that ends with the last second before a year.
+    fn issue_until(&self, name: &str, year: i32) -> Identity {
         let key = KeyPair::generate().expect("a key");
-        let parameters = CertificateParams::new([name.to_owned()]).expect("a name");
+        let mut parameters = CertificateParams::new([name.to_owned()]).expect("a name");
+        parameters.not_after = date_time_ymd(year, 1, 1) - Duration::from_secs(1);
         let certificate = parameters.signed_by(&key, &self.issuer).expect("signed").pem();
         Identity { certificate, key: key.serialize_pem() }
     }
@@ -164,4 +177,36 @@ fn a_new_certificate_without_a_gap() {
     node.signal(Signal::HUP);
     eventually("the refusal", || node.output().contains("reload refused").then_some(()));
     assert!(is_served(client(&node, &other_bank, Some(&own))));
+}
+
+/// When each certificate ends is a metric, of what is in force: a chain ends with the first of its certificates, and a
+/// reload tells of the new files. Expected values by `date -u -d '2039-12-31 23:59:59' +%s` and the like.
+#[test]
+fn the_end_of_each_certificate_is_told() {
+    let (bank, atms) = (Authority::until(2045), Authority::until(2038));
+    let node = node(&bank, &atms);
+    let told = |file: &str| {
+        let (_, page) = node.get("/metrics");
+        let labels = format!("{{use=\"link\",name=\"atm-1\",file=\"{file}\"}} ");
+        let series = format!("pinion_certificate_expires_seconds{labels}");
+        page.lines().find_map(|line| line.strip_prefix(&series).map(str::to_owned))
+    };
+    assert_eq!(told("certificate").expect("a gauge"), "2208988799", "2039-12-31");
+    assert_eq!(told("client_ca").expect("a gauge"), "2145916799", "2037-12-31");
+    let (_, page) = node.get("/metrics");
+    let series = |line: &&str| line.starts_with("pinion_certificate_expires_seconds{");
+    assert_eq!(page.lines().filter(series).count(), 2, "one of each file");
+
+    let Identity { certificate, key } = bank.issue_until(NAME, 2050);
+    put_identity(&node.place, &Identity { certificate: certificate + &bank.pem, key });
+    node.signal(Signal::HUP);
+    eventually("the chain's end", || (told("certificate")? == "2366841599").then_some(()));
+
+    // Without TLS nothing ends there; the link's other settings stay.
+    let lines = node.place.read();
+    let tls = lines.lines().find(|line| line.starts_with("tls = ")).expect("the line").to_owned();
+    node.place.replace(&tls, "");
+    node.signal(Signal::HUP);
+    eventually("no end", || (told("client_ca")? == "NaN").then_some(()));
+    assert_eq!(told("certificate").expect("a gauge"), "NaN");
 }

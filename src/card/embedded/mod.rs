@@ -155,6 +155,7 @@ impl EmbeddedStore {
             unsettled: self.unsettled_count(),
             unsettled_since: self.index.ledger.unsettled_since(),
             poisoned: self.shared.why().map(str::to_owned),
+            database: None,
         }
     }
 

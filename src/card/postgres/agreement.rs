@@ -4,7 +4,7 @@ use crate::card::postgres::PostgresStore;
 use crate::card::postgres::connect::ConnectError;
 
 /// Begins the names of these facts; the node's number follows.
-const SWITCH: &str = "switch ";
+pub(super) const SWITCH: &str = "switch ";
 
 impl PostgresStore {
     /// Leaves what this switch says of itself.

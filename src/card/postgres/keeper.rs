@@ -3,7 +3,7 @@
 //! A switch sends the reversals of a host only while it holds the lease of that host. Leases run out by the database's
 //! time, so when a switch dies another takes its reversals over. What is in flight at that moment comes later, when its
 //! time is over. Old keys are looked for page by page, since an index on their time would cost every commit. **Never
-//! here:** anything a commit waits for. Where next: `trim` for the records.
+//! here:** anything a commit waits for. Where next: `trim` for the records, `others` for the other switches.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -17,6 +17,7 @@ use tokio_postgres::{Error, Statement};
 
 use crate::card::codec::decode_open;
 use crate::card::postgres::connect::{ConnectError, Connector, Session, words};
+use crate::card::postgres::others::Others;
 use crate::card::postgres::reader::Reply;
 use crate::card::postgres::shared::Shared;
 use crate::card::postgres::trim::{self, Sweep};
@@ -70,6 +71,7 @@ pub(super) struct Statements {
     due: Statement,
     listed: Statement,
     count: Statement,
+    others: Others,
 }
 
 const TAKE: &str = "INSERT INTO lease (first, last, node, epoch, until)
@@ -281,12 +283,14 @@ impl Keeper {
             Ok(usize::try_from(row.try_get::<_, i64>(column)?).unwrap_or(0))
         };
         let since: Option<i64> = row.try_get(4)?;
+        let others = sql.others.read(&session.client, self.clock.wall()).await?;
         self.shared.open.store(number(2)?, Ordering::Release);
         self.shared.counted.store(Arc::new(StoreStatus {
             cards: number(0)?,
             transaction_keys: number(1)?,
             unsettled: number(3)?,
             unsettled_since: since.map(|at| WallMillis(at.cast_unsigned())),
+            database: Some(others),
             ..StoreStatus::default()
         }));
         Ok(())
@@ -301,6 +305,7 @@ async fn open(connector: &Connector) -> Result<(Session, Statements), ConnectErr
         due: client.prepare(DUE).await?,
         listed: client.prepare(LISTED).await?,
         count: client.prepare(COUNT).await?,
+        others: Others::prepare(client).await?,
     };
     Ok((session, sql))
 }

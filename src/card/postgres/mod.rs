@@ -24,8 +24,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::card::{
-    CardKey, CardRecord, Commit, CommitRefused, Entry, Fingerprint, Note, Receipt, Seen,
-    Settlement, Store, StoreError, StoreStatus, Unsettled,
+    CardKey, CardRecord, Commit, CommitRefused, DatabaseStatus, Entry, Fingerprint, Note, Receipt,
+    Seen, Settlement, Store, StoreError, StoreStatus, Unsettled,
 };
 use crate::domain::clock::Clock;
 use crate::domain::forward::{Forwarded, HostId, Stan};
@@ -46,6 +46,7 @@ mod fence;
 mod keeper;
 mod lookup;
 mod moving;
+mod others;
 mod pace;
 mod proof;
 mod reader;
@@ -171,7 +172,8 @@ impl PostgresStore {
         let Begun { fence, writing: lane, head, stan } =
             Fence::begin(connector.named(&format!("{name} writes")), node).await?;
         proof::check(&lane.session.client, &*vault).await?;
-        let shared = Arc::new(Shared::new(node, IN_PROGRESS_MAX, options.unsettled_max));
+        let clock = Arc::clone(&options.clock);
+        let shared = Arc::new(Shared::new(node, IN_PROGRESS_MAX, options.unsettled_max, clock));
         shared.durable.store(head.position, Ordering::Release);
         let (queue, waiting) = mpsc::channel(COMMIT_QUEUE_MAX);
         let epoch = fence.epoch;
@@ -224,12 +226,19 @@ impl PostgresStore {
     #[must_use]
     pub fn status(&self) -> StoreStatus {
         let durable = self.shared.durable.load(Ordering::Acquire);
+        let counted = (**self.shared.counted.load()).clone();
+        let database = DatabaseStatus {
+            node: self.shared.node,
+            away: self.shared.away(),
+            ..counted.database.unwrap_or_default()
+        };
         StoreStatus {
             queue_depth: self.queue.max_capacity() - self.queue.capacity(),
             last_sequence: durable,
             checkpoint: durable,
             poisoned: self.shared.why(),
-            ..(**self.shared.counted.load()).clone()
+            database: Some(database),
+            ..counted
         }
     }
 

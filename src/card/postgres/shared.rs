@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use papaya::HashMap;
 
-use crate::card::{Fingerprint, StoreError, StoreStatus};
+use crate::card::{Away, Fingerprint, StoreError, StoreStatus};
+use crate::domain::clock::Clock;
 use crate::domain::request::TransactionKey;
 
 const UP: u8 = 0;
@@ -35,7 +36,8 @@ pub(super) struct Shared {
     in_progress: HashMap<TransactionKey, Fingerprint>,
     in_progress_max: usize,
     state: AtomicU8,
-    why: ArcSwapOption<String>,
+    why: ArcSwapOption<Away>,
+    clock: Arc<dyn Clock>,
     /// The newest durable record of this node.
     pub(super) durable: AtomicU64,
     /// Forwarded changes without a known end on all nodes, as far as this one knows.
@@ -56,13 +58,19 @@ pub(super) enum Taken {
 }
 
 impl Shared {
-    pub(super) fn new(node: u16, in_progress_max: usize, open_max: usize) -> Self {
+    pub(super) fn new(
+        node: u16,
+        in_progress_max: usize,
+        open_max: usize,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             node,
             in_progress: HashMap::new(),
             in_progress_max,
             state: AtomicU8::new(DOWN),
             why: ArcSwapOption::empty(),
+            clock,
             durable: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             open_max,
@@ -120,7 +128,13 @@ impl Shared {
     /// Why it does not.
     pub(super) fn why(&self) -> Option<String> {
         self.health().err()?;
-        Some(self.why.load().as_deref().cloned().unwrap_or_default())
+        Some(self.why.load().as_deref().map(|away| away.why.clone()).unwrap_or_default())
+    }
+
+    /// Since when the database is gone, and why. Whoever lost its number has one still.
+    pub(super) fn away(&self) -> Option<Away> {
+        let is_away = self.health() == Err(StoreError::Unavailable);
+        is_away.then(|| self.why.load().as_deref().cloned().unwrap_or_default())
     }
 
     /// The database answers again. A store that is poisoned stays so.
@@ -142,7 +156,9 @@ impl Shared {
             );
         }
         if before != Err(POISONED) {
-            self.why.store(Some(Arc::new(why)));
+            let known = self.why.load().as_deref().map(|away| away.since);
+            let since = known.unwrap_or_else(|| self.clock.wall());
+            self.why.store(Some(Arc::new(Away { since, why })));
         }
     }
 
@@ -153,7 +169,7 @@ impl Shared {
             why,
             "store refuses all work: nothing acknowledged is lost"
         );
-        self.why.store(Some(Arc::new(why)));
+        self.why.store(Some(Arc::new(Away { since: self.clock.wall(), why })));
         self.state.store(POISONED, Ordering::Release);
     }
 }

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::serve::NodeState;
+use crate::card::StoreStatus;
+use crate::cli::serve::{NodeState, store};
 use crate::domain::clock::Clock;
+use crate::domain::forward::HostId;
 use crate::host::{NodeStatus, Nodes};
 use crate::hsm::module::KeyBook;
 use crate::hsm::payshield::client::DeviceStatus;
@@ -44,8 +46,13 @@ impl NodeState {
             })
             .collect();
         let nodes = self.switch.hosts().as_deref().map(Nodes::status);
-        let hosts: Vec<_> = nodes.iter().flatten().map(host).collect();
         let store = self.switch.store().status();
+        let hosts: Vec<_> = nodes
+            .iter()
+            .flatten()
+            .zip(0..)
+            .map(|(node, id)| host(node, HostId(id), &store))
+            .collect();
         let keys: Vec<_> = self
             .hsm
             .keys()
@@ -57,7 +64,7 @@ impl NodeState {
             .collect();
         let devices = self.hsm.devices();
         let devices: Vec<_> = devices.iter().map(device).collect();
-        json!({
+        let mut all = json!({
             "node": self.config.node.name,
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_seconds": self.switch.clock().now().as_secs(),
@@ -65,19 +72,18 @@ impl NodeState {
             "closed": closed,
             "links": links,
             "doors": doors,
-            "store": {
-                "cards": store.cards,
-                "transaction_keys": store.transaction_keys,
-                "queue_depth": store.queue_depth,
-                "last_sequence": store.last_sequence,
-                "checkpoint": store.checkpoint,
-                "poisoned": store.poisoned,
-            },
+            "store": store::tell(&store),
             "hsm": { "kind": self.hsm.family(), "devices": devices },
             "keys": keys,
             "hosts": hosts,
             "unsettled": store.unsettled,
-        })
+        });
+        if let Some(database) = &store.database {
+            let others = store::switches(database, &self.facts.load());
+            all["store"]["agrees"] = json!(store::agree(&others));
+            all["switches"] = others.iter().map(store::Other::json).collect();
+        }
+        all
     }
 
     /// Gauges of what is in order.
@@ -112,8 +118,8 @@ fn device(device: &DeviceStatus) -> Value {
     })
 }
 
-fn host(node: &NodeStatus) -> Value {
-    json!({
+fn host(node: &NodeStatus, id: HostId, store: &StoreStatus) -> Value {
+    let mut all = json!({
         "name": node.name,
         "address": node.address,
         "connections": node.connections,
@@ -122,5 +128,9 @@ fn host(node: &NodeStatus) -> Value {
         "breaker": node.breaker.label(),
         "drained": node.drained,
         "last_error": node.last_error,
-    })
+    });
+    if let Some(database) = &store.database {
+        all["reversals_by"] = json!(store::sender(database, id));
+    }
+    all
 }
