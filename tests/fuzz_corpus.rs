@@ -15,8 +15,11 @@ use pinion::iso8583::Dialect;
 #[path = "../fuzz/src/lib.rs"]
 mod rules;
 
+/// Whether the parser took the bytes; a panic where the rule is broken.
+type Rule = fn(&[u8]) -> bool;
+
 /// Each target's rule, and how many inputs of its corpus the parser takes at least.
-const TARGETS: &[(&str, fn(&[u8]) -> bool, usize)] = &[
+const TARGETS: &[(&str, Rule, usize)] = &[
     ("decode-cmf", |bytes| message("cmf", bytes), 1),
     ("decode-iso87-ascii", |bytes| message("iso87-ascii", bytes), 3),
     ("decode-iso87-ascii-hex", |bytes| message("iso87-ascii-hex", bytes), 4),
