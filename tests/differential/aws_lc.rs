@@ -1,7 +1,7 @@
 //! The same PIN changes by another cipher: triple DES and AES of AWS-LC, and arithmetic of this file alone.
 //!
-//! Written from ISO 9564-1 and from the descriptions of Visa's PVV and IBM's 3624. **Never here:** anything of the crate
-//! under test, or a value of psec.
+//! Written from ISO 9564-1 and from the descriptions of Visa's PVV and IBM's 3624. **Never here:** anything of the
+//! crate under test, or a value of psec.
 
 #![expect(deprecated, reason = "what AWS-LC says of triple DES: for legacy use only")]
 
