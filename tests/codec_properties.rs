@@ -6,14 +6,11 @@
 use std::path::Path;
 
 use bytes::BytesMut;
-use pinion::iso8583::frame::FrameCodec;
-use pinion::iso8583::tlv;
 use pinion::iso8583::{
     Builder, Dialect, FieldSpec, Format, Inner, Layout, Length, Message, decode, from_json,
     to_json, walk,
 };
 use proptest::prelude::*;
-use tokio_util::codec::Decoder as _;
 
 /// `SplitMix64`: values of a field from one seed.
 struct Random(u64);
@@ -263,25 +260,5 @@ fn the_fuzz_corpus_is_safe() {
     for (dialect, bytes) in &inputs {
         decode_anything(dialect, bytes, &mut Layout::new());
     }
-    let specs = files("spec");
-    for text in &specs {
-        let _ = Dialect::load(&String::from_utf8_lossy(text), "fuzz.toml");
-    }
-    for bytes in files("frame") {
-        for name in ["ascii4", "bcd4", "be2", "be2+tpdu", "be2-zero2+visa22", "hex4", "le2"] {
-            let mut codec = FrameCodec::new(name.parse().expect("a framing"));
-            let mut stream = BytesMut::from(&bytes[..]);
-            while let Ok(Some(_)) = codec.decode(&mut stream) {}
-            assert!(stream.len() <= bytes.len(), "a decoder never makes bytes");
-        }
-    }
-    for bytes in files("tlv") {
-        let pieces: Result<Vec<_>, _> = tlv::pieces(&bytes).collect();
-        if let Ok(pieces) = pieces {
-            let again: Vec<u8> =
-                pieces.iter().flat_map(|piece| piece.as_bytes().to_vec()).collect();
-            assert_eq!(again, bytes);
-        }
-    }
-    assert!(inputs.len() + specs.len() >= 30, "inputs of the corpus are missing");
+    assert!(inputs.len() >= 30, "inputs of the corpus are missing");
 }

@@ -1,6 +1,13 @@
 //! Any bytes as a `iso87-bcd` message.
 #![no_main]
 
-mod message;
+use std::sync::{Arc, LazyLock};
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| message::check("iso87-bcd", bytes));
+use pinion::iso8583::Dialect;
+
+static DIALECT: LazyLock<Arc<Dialect>> =
+    LazyLock::new(|| Dialect::builtin("iso87-bcd").expect("a built-in dialect"));
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    pinion_fuzz::message(&DIALECT, bytes);
+});

@@ -1,6 +1,13 @@
 //! Any bytes as a `iso93-ascii` message.
 #![no_main]
 
-mod message;
+use std::sync::{Arc, LazyLock};
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| message::check("iso93-ascii", bytes));
+use pinion::iso8583::Dialect;
+
+static DIALECT: LazyLock<Arc<Dialect>> =
+    LazyLock::new(|| Dialect::builtin("iso93-ascii").expect("a built-in dialect"));
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    pinion_fuzz::message(&DIALECT, bytes);
+});

@@ -1,6 +1,7 @@
 """Random PIN changes, computed by psec (which computes with OpenSSL): one JSON document a line.
 
-Usage: cases.py SEED COUNT. Keys are those of tests/differential.rs.
+Usage: cases.py SEED COUNT. Keys are those of tests/differential.rs. Blocks are in the order of formats 0, 1, 3, 4; of
+each two things the first is of the current PIN.
 """
 
 import json
@@ -13,7 +14,6 @@ ZPK = bytes.fromhex("C7152C20BC2C830EA7EC9E8334ABE3FE")
 AES_ZPK = bytes.fromhex("00112233445566778899AABBCCDDEEFF")
 PVK = bytes.fromhex("C8199237EA5857BC40EF9DA2B5E96BBF")
 PVK_IBM = bytes.fromhex("54A1521FDA7083E9C83E9EC4263786EC")
-TABLE = "0123456789012345"
 
 
 def clear_block(layout, digits, pan, dice):
@@ -33,20 +33,42 @@ def block(layout, digits, pan, dice):
     return des.encrypt_tdes_ecb(ZPK, clear).hex().upper()
 
 
-def offset(digits, pan):
-    return pin.generate_ibm3624_offset(PVK_IBM, TABLE, digits, pan, 3, 10, "F")
+def some(dice, characters, low, high):
+    return "".join(dice.choice(characters) for _ in range(dice.randint(low, high)))
+
+
+def table(dice):
+    # Every digit once, six of them a second time: devices refuse lopsided tables.
+    digits = list("0123456789") + dice.sample("0123456789", 6)
+    dice.shuffle(digits)
+    return "".join(digits)
 
 
 def one(dice):
-    pan = "".join(dice.choice("0123456789") for _ in range(dice.choice([13, 16, 16, 19])))
-    some = lambda: "".join(dice.choice("0123456789") for _ in range(dice.randint(4, 12)))
-    current, new = some(), some()
-    case = {"pan": pan, "current": current, "new": new, "blocks": {}}
-    for layout in [0, 1, 3, 4]:
-        case["blocks"][str(layout)] = [block(layout, digits, pan, dice) for digits in (current, new)]
-    case["pvv"] = [pin.generate_visa_pvv(PVK, "1", digits[:4], pan) for digits in (current, new)]
-    case["offset"] = [offset(digits, pan) for digits in (current, new)]
-    return case
+    pan = some(dice, "0123456789", 13, 19)
+    pins = [some(dice, "0123456789", 4, 12) for _ in range(2)]
+    pvki = some(dice, "0123456", 1, 1)
+    length = dice.randint(1, min(len(pan), 16))
+    ibm = {
+        "table": table(dice),
+        "start": dice.randint(0, len(pan) - length),
+        "length": length,
+        "pad": some(dice, "0123456789ABCDEF", 1, 1),
+    }
+    return {
+        "pan": pan,
+        "pins": pins,
+        "blocks": [[block(layout, digits, pan, dice) for digits in pins] for layout in [0, 1, 3, 4]],
+        "pvki": pvki,
+        "pvvs": [pin.generate_visa_pvv(PVK, pvki, digits[:4], pan) for digits in pins],
+        "ibm": ibm,
+        "offsets": [
+            pin.generate_ibm3624_offset(
+                PVK_IBM, ibm["table"], digits, pan, ibm["start"], ibm["length"], ibm["pad"]
+            )
+            for digits in pins
+        ],
+    }
 
 
 dice = random.Random(int(sys.argv[1]))

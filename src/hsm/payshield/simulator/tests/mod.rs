@@ -6,7 +6,6 @@ use serde_json::Value;
 use crate::hsm::payshield::simulator::{Device, Setup};
 
 mod blocks;
-mod corpus;
 mod errors;
 mod listed;
 mod scripts;
