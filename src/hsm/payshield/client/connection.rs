@@ -244,7 +244,7 @@ impl<'a> Wire<'a> {
         let action = self.session.step(now, event);
         self.device.serves(self.line, self.session.serves());
         if event == Event::Well && self.device.breaker.state(now) != BreakerState::Closed {
-            self.session.ask_by(now + self.shared.settings.breaker.open);
+            self.session.ask_by(now + self.device.settings.breaker.open);
         }
         match action {
             Action::Ask => self.ask(now),
@@ -294,7 +294,7 @@ impl<'a> Wire<'a> {
     /// Puts a command into the stream, or ends it.
     fn take(&mut self, job: Job, now: Now) {
         let Job { body, command, made_at, waiter } = job;
-        let time = self.shared.settings.timeout;
+        let time = self.device.settings.timeout;
         // One that has waited too long for its turn may still be done by another device. A peer that takes nothing
         // gets nothing more; behind an open breaker nothing is worth waiting for.
         let is_open = self.device.breaker.state(now) != BreakerState::Closed;
@@ -320,7 +320,7 @@ impl<'a> Wire<'a> {
 
     /// Sends NC.
     fn ask(&mut self, now: Now) {
-        let time = self.shared.settings.timeout;
+        let time = self.device.settings.timeout;
         let Ok(id) = self.mux.insert(now, time, true, Awaiter::Probe) else { return };
         let mut body = BytesMut::with_capacity(8);
         body.extend_from_slice(b"NC");

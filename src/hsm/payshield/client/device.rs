@@ -15,7 +15,7 @@ use crate::domain::clock::Now;
 use crate::hsm::payshield::client::meters::Meters;
 use crate::hsm::payshield::client::reply::Reply;
 use crate::hsm::payshield::client::settings::DeviceSettings;
-use crate::peer::breaker::{Breaker, BreakerRule, BreakerState};
+use crate::peer::breaker::{Breaker, BreakerState};
 
 /// How a command ends.
 #[derive(Debug)]
@@ -166,11 +166,7 @@ pub struct DeviceStatus {
 }
 
 impl Device {
-    pub(super) fn new(
-        settings: DeviceSettings,
-        rule: BreakerRule,
-        jobs: Vec<mpsc::Sender<Job>>,
-    ) -> Self {
+    pub(super) fn new(settings: DeviceSettings, jobs: Vec<mpsc::Sender<Job>>) -> Self {
         let line = |jobs| Line {
             jobs,
             serves: AtomicBool::new(false),
@@ -178,7 +174,7 @@ impl Device {
             outstanding: AtomicUsize::new(0),
         };
         Self {
-            breaker: Breaker::new(rule),
+            breaker: Breaker::new(settings.breaker),
             meters: Meters::new(Arc::clone(&settings.name)),
             lines: jobs.into_iter().map(line).collect(),
             outstanding: AtomicUsize::new(0),

@@ -72,11 +72,22 @@ impl Slot {
     }
 }
 
+/// The place of an id.
+#[derive(Clone, Debug, Default)]
+enum Place {
+    #[default]
+    Empty,
+    Held(Arc<Slot>),
+    /// A reload did not find it any more. Requests that were under way then name it by its id, and nobody else can;
+    /// it goes with the next reload.
+    Leaving(Arc<Slot>),
+}
+
 /// Every key of one moment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
-    // The index is the key's id. A key that a reload did not find any more leaves a hole.
-    slots: Vec<Option<Arc<Slot>>>,
+    // The index is the key's id.
+    places: Vec<Place>,
     ids: Arc<HashMap<Arc<str>, KeyId>>,
     pub(super) transit: Option<KeyId>,
     pub(super) policy: Option<KeyId>,
@@ -117,23 +128,23 @@ impl Table {
         before: &Self,
         now: WallMillis,
     ) -> Result<Self, PlanError> {
-        let mut table =
-            Self { slots: vec![None; before.slots.len()], ids: Arc::default(), ..Self::default() };
+        let places = before.places.iter().map(Place::left).collect();
+        let mut table = Self { places, ids: Arc::default(), ..Self::default() };
         let mut ids = HashMap::clone(&before.ids);
         for key in &plan.keys {
-            let next = u16::try_from(table.slots.len()).map_err(|_| PlanError::TooMany)?;
+            let next = u16::try_from(table.places.len()).map_err(|_| PlanError::TooMany)?;
             let id = *ids.entry((&*key.name).into()).or_insert(KeyId(next));
             if id.0 == next {
-                table.slots.push(None);
+                table.places.push(Place::Empty);
             }
-            let Some(slot) = table.slots.get_mut(usize::from(id.0)) else { continue };
-            if slot.is_some() {
+            let Some(place) = table.places.get_mut(usize::from(id.0)) else { continue };
+            if matches!(place, Place::Held(_)) {
                 return Err(PlanError::Twice { name: key.name.clone() });
             }
             let known = before.slot(id).ok();
-            *slot = Some(Arc::new(load(key, state, known, now)));
+            *place = Place::Held(Arc::new(load(key, state, known, now)));
         }
-        if crate::limits::KEYS_MAX < table.slots.len() {
+        if crate::limits::KEYS_MAX < table.places.len() {
             return Err(PlanError::TooMany);
         }
         table.ids = Arc::new(ids);
@@ -162,25 +173,31 @@ impl Table {
     /// The same table with another key in one place.
     pub(super) fn with(&self, id: KeyId, slot: Slot) -> Self {
         let mut next = self.clone();
-        if let Some(place) = next.slots.get_mut(usize::from(id.0)) {
-            *place = Some(Arc::new(slot));
+        if let Some(place @ Place::Held(_)) = next.places.get_mut(usize::from(id.0)) {
+            *place = Place::Held(Arc::new(slot));
         }
         next
     }
 
     /// The id of the key of that name, if it is still there.
     pub(super) fn id(&self, name: &str) -> Option<KeyId> {
-        self.ids.get(name).copied().filter(|id| self.slot(*id).is_ok())
+        let id = *self.ids.get(name)?;
+        matches!(self.places.get(usize::from(id.0)), Some(Place::Held(_))).then_some(id)
     }
 
-    /// Every key with its id.
+    /// Every key with its id, but those that are leaving.
     pub(super) fn iter(&self) -> impl Iterator<Item = (KeyId, &Arc<Slot>)> {
-        (0..).map(KeyId).zip(&self.slots).filter_map(|(id, slot)| Some((id, slot.as_ref()?)))
+        (0..).map(KeyId).zip(&self.places).filter_map(|(id, place)| match place {
+            Place::Held(slot) => Some((id, slot)),
+            Place::Leaving(_) | Place::Empty => None,
+        })
     }
 
     pub(super) fn slot(&self, id: KeyId) -> Result<&Arc<Slot>, HsmError> {
-        let slot = self.slots.get(usize::from(id.0)).and_then(Option::as_ref);
-        slot.ok_or(HsmError::KeyUnknown)
+        match self.places.get(usize::from(id.0)) {
+            Some(Place::Held(slot) | Place::Leaving(slot)) => Ok(slot),
+            Some(Place::Empty) | None => Err(HsmError::KeyUnknown),
+        }
     }
 
     /// A key whose kind fits.
@@ -191,6 +208,16 @@ impl Table {
     ) -> Result<&Arc<Slot>, HsmError> {
         let slot = self.slot(id)?;
         if fits(slot.kind) { Ok(slot) } else { Err(HsmError::KeyUnusable) }
+    }
+}
+
+impl Place {
+    /// As it is after a reload that did not find the key.
+    fn left(&self) -> Self {
+        match self {
+            Self::Held(slot) => Self::Leaving(Arc::clone(slot)),
+            Self::Leaving(_) | Self::Empty => Self::Empty,
+        }
     }
 }
 

@@ -54,7 +54,7 @@ impl Pool {
             let channel = |_| mpsc::channel(device.in_flight.max(1));
             let (senders, receivers): (Vec<_>, Vec<_>) =
                 (0..device.connections.max(1)).map(channel).unzip();
-            let device = Arc::new(Device::new(device.clone(), settings.breaker, senders));
+            let device = Arc::new(Device::new(device.clone(), senders));
             let lines = receivers.into_iter().enumerate();
             idle.extend(lines.map(|(line, jobs)| (Arc::clone(&device), line, jobs)));
             devices.push(device);

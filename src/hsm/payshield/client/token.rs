@@ -240,11 +240,6 @@ mod tests {
             b'F',
             b'S',
         );
-        check(
-            "RB0080K0TN00N00001C414014375212C24995E405B5EE052CB92B67F445EA2680F6751088F9F1C228",
-            b'F',
-            b'R',
-        );
         let aes = "S10096P0TN00E0003DDAD808976114849F5464E8944D2205F25A308863340D066ADCDA79E3B1F08AC034229C023D01106";
         check(aes, b'F', b'S');
         assert!(Token::parse(aes.as_bytes()).unwrap().is_under_aes());

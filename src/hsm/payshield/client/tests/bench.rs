@@ -99,6 +99,9 @@ pub(super) fn settings(addresses: &[SocketAddr], lmk: Kind) -> Settings {
         connections: 2,
         window: 64,
         in_flight: 256,
+        timeout: Duration::from_millis(500),
+        connect_time: Duration::from_millis(500),
+        breaker: BreakerRule { failures: 5, open: Duration::from_millis(100), eject_share: 1.0 },
     });
     let mut lmk_check_value = [0; 3];
     hex::decode_to_slice(&lmk.check_value()[..6], &mut lmk_check_value).unwrap();
@@ -106,12 +109,9 @@ pub(super) fn settings(addresses: &[SocketAddr], lmk: Kind) -> Settings {
         devices: devices.collect(),
         lmk_check_value,
         pin_digits: 13,
-        timeout: Duration::from_millis(500),
         health: Duration::from_millis(200),
-        connect_time: Duration::from_millis(500),
         reconnect: Duration::from_millis(10),
         reconnect_max: Duration::from_millis(50),
-        breaker: BreakerRule { failures: 5, open: Duration::from_millis(100), eject_share: 1.0 },
         tables: Vec::new(),
         state: None::<PathBuf>,
     }

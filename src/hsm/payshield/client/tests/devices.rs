@@ -89,7 +89,7 @@ async fn what_one_device_loses_another_is_asked() {
     let devices = [device(Kind::Variant).await, device(Kind::Variant).await];
     let all = ports(&[&devices[0], &devices[1]]);
     let mut settings = settings(&all, Kind::Variant);
-    settings.timeout = Duration::from_millis(150);
+    settings.devices.iter_mut().for_each(|device| device.timeout = Duration::from_millis(150));
     let client = start(settings, &plan(Kind::Variant)).await.unwrap();
     devices[0].tell(faults(|rules| rules.loss = 0.3)).unwrap();
     assert_eq!(verify_many(&client.hsm, 60).await, (60, 0));
@@ -109,6 +109,23 @@ async fn what_one_device_loses_another_is_asked() {
     let reference = Reference::Pvv(*b"1234");
     let answer = client.hsm.verify(&pin.into(), &account(), &visa(&client.hsm), &reference).await;
     assert_eq!(answer, Err(HsmError::KeyUnusable));
+}
+
+/// Two devices that answer after 200 ms: one has so much time, the other never answers in its own, and what it was asked
+/// is done by the first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_device_has_its_own_time() {
+    let devices = [device(Kind::Variant).await, device(Kind::Variant).await];
+    let mut settings = settings(&ports(&[&devices[0], &devices[1]]), Kind::Variant);
+    settings.devices[0].timeout = Duration::from_secs(5);
+    settings.devices[1].timeout = Duration::from_millis(100);
+    let client = start(settings, &plan(Kind::Variant)).await.unwrap();
+    for device in &devices {
+        device.tell(faults(|rules| rules.latency_ms = 200)).unwrap();
+    }
+    assert_eq!(verify_many(&client.hsm, 40).await, (40, 0));
+    until(&client.hsm, "the second is found out", |devices| devices[1].state != "up").await;
+    assert_eq!(client.hsm.devices()[0].state, "up");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
