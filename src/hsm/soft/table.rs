@@ -18,7 +18,7 @@ use crate::hsm::keyfile::{KeyFile, KeyFileError};
 use crate::hsm::soft::dukpt::Bdk;
 use crate::hsm::soft::mac::MacKey;
 use crate::hsm::soft::rsa::RsaKey;
-use crate::limits;
+use crate::limits::{KEY_LEAVES_MS, KEYS_MAX};
 use crate::pin::aes::Aes;
 use crate::pin::tdes::Tdes;
 
@@ -28,9 +28,9 @@ enum Place {
     #[default]
     Empty,
     Held(Arc<Slot>),
-    /// A reload did not find it any more. Requests that were under way then name it by its id, and nobody else can;
-    /// it goes with the next reload.
-    Leaving(Arc<Slot>),
+    /// A reload did not find it any more. Requests that were under way then name it by its id, and those of
+    /// connections that have not read their new settings yet. It goes with the first reload after this time.
+    Leaving(Arc<Slot>, WallMillis),
 }
 
 /// Every key of one moment.
@@ -64,7 +64,7 @@ impl Table {
         now: WallMillis,
     ) -> Result<Self, KeyFileError> {
         let mut ids = HashMap::clone(&before.ids);
-        let mut places: Vec<_> = before.places.iter().map(Place::left).collect();
+        let mut places: Vec<_> = before.places.iter().map(|place| place.left(now)).collect();
         for key in file.keys() {
             let next = u16::try_from(places.len()).map_err(|_| KeyFileError::TooMany)?;
             let id = *ids.entry(key.name().into()).or_insert(KeyId(next));
@@ -76,7 +76,7 @@ impl Table {
                 *place = Place::Held(Arc::new(slot));
             }
         }
-        if places.len() > limits::KEYS_MAX {
+        if places.len() > KEYS_MAX {
             return Err(KeyFileError::TooMany);
         }
         Ok(Self { places, ids: Arc::new(ids) })
@@ -107,13 +107,13 @@ impl Table {
     pub(super) fn iter(&self) -> impl Iterator<Item = (KeyId, &Slot)> {
         (0..).map(KeyId).zip(&self.places).filter_map(|(id, place)| match place {
             Place::Held(slot) => Some((id, &**slot)),
-            Place::Leaving(_) | Place::Empty => None,
+            Place::Leaving(..) | Place::Empty => None,
         })
     }
 
     pub(super) fn slot(&self, id: KeyId) -> Result<&Slot, HsmError> {
         match self.places.get(usize::from(id.0)) {
-            Some(Place::Held(slot) | Place::Leaving(slot)) => Ok(slot),
+            Some(Place::Held(slot) | Place::Leaving(slot, _)) => Ok(slot),
             Some(Place::Empty) | None => Err(HsmError::KeyUnknown),
         }
     }
@@ -126,10 +126,14 @@ impl Table {
 
 impl Place {
     /// As it is after a reload that did not find the key.
-    fn left(&self) -> Self {
+    fn left(&self, now: WallMillis) -> Self {
         match self {
-            Self::Held(slot) => Self::Leaving(Arc::clone(slot)),
-            Self::Leaving(_) | Self::Empty => Self::Empty,
+            Self::Held(slot) => {
+                let until = now.0.saturating_add(KEY_LEAVES_MS);
+                Self::Leaving(Arc::clone(slot), WallMillis(until))
+            }
+            Self::Leaving(slot, until) if now < *until => Self::Leaving(Arc::clone(slot), *until),
+            Self::Leaving(..) | Self::Empty => Self::Empty,
         }
     }
 }

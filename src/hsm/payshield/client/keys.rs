@@ -14,6 +14,7 @@ use crate::hsm::key::CheckValue;
 use crate::hsm::payshield::client::settings::{KeyPlan, KeySettings};
 use crate::hsm::payshield::client::state::State;
 use crate::hsm::payshield::client::token::{KeyKind, Token};
+use crate::limits::{KEY_LEAVES_MS, KEYS_MAX};
 
 /// Ids from here on are keys of the software module beside the devices.
 pub(super) const SOFT_IDS: u16 = 0x8000;
@@ -78,9 +79,9 @@ enum Place {
     #[default]
     Empty,
     Held(Arc<Slot>),
-    /// A reload did not find it any more. Requests that were under way then name it by its id, and nobody else can;
-    /// it goes with the next reload.
-    Leaving(Arc<Slot>),
+    /// A reload did not find it any more. Requests that were under way then name it by its id, and those of
+    /// connections that have not read their new settings yet. It goes with the first reload after this time.
+    Leaving(Arc<Slot>, WallMillis),
 }
 
 /// Every key of one moment.
@@ -110,7 +111,7 @@ pub enum PlanError {
         wanted: &'static str,
     },
     /// More keys than ids.
-    #[error("more than {} keys", crate::limits::KEYS_MAX)]
+    #[error("more than {} keys", KEYS_MAX)]
     TooMany,
     /// Two keys of one name.
     #[error("key {name}: twice")]
@@ -128,7 +129,7 @@ impl Table {
         before: &Self,
         now: WallMillis,
     ) -> Result<Self, PlanError> {
-        let places = before.places.iter().map(Place::left).collect();
+        let places = before.places.iter().map(|place| place.left(now)).collect();
         let mut table = Self { places, ids: Arc::default(), ..Self::default() };
         let mut ids = HashMap::clone(&before.ids);
         for key in &plan.keys {
@@ -144,7 +145,7 @@ impl Table {
             let known = before.slot(id).ok();
             *place = Place::Held(Arc::new(load(key, state, known, now)));
         }
-        if crate::limits::KEYS_MAX < table.places.len() {
+        if KEYS_MAX < table.places.len() {
             return Err(PlanError::TooMany);
         }
         table.ids = Arc::new(ids);
@@ -189,13 +190,13 @@ impl Table {
     pub(super) fn iter(&self) -> impl Iterator<Item = (KeyId, &Arc<Slot>)> {
         (0..).map(KeyId).zip(&self.places).filter_map(|(id, place)| match place {
             Place::Held(slot) => Some((id, slot)),
-            Place::Leaving(_) | Place::Empty => None,
+            Place::Leaving(..) | Place::Empty => None,
         })
     }
 
     pub(super) fn slot(&self, id: KeyId) -> Result<&Arc<Slot>, HsmError> {
         match self.places.get(usize::from(id.0)) {
-            Some(Place::Held(slot) | Place::Leaving(slot)) => Ok(slot),
+            Some(Place::Held(slot) | Place::Leaving(slot, _)) => Ok(slot),
             Some(Place::Empty) | None => Err(HsmError::KeyUnknown),
         }
     }
@@ -213,10 +214,14 @@ impl Table {
 
 impl Place {
     /// As it is after a reload that did not find the key.
-    fn left(&self) -> Self {
+    fn left(&self, now: WallMillis) -> Self {
         match self {
-            Self::Held(slot) => Self::Leaving(Arc::clone(slot)),
-            Self::Leaving(_) | Self::Empty => Self::Empty,
+            Self::Held(slot) => {
+                let until = now.0.saturating_add(KEY_LEAVES_MS);
+                Self::Leaving(Arc::clone(slot), WallMillis(until))
+            }
+            Self::Leaving(slot, until) if now < *until => Self::Leaving(Arc::clone(slot), *until),
+            Self::Leaving(..) | Self::Empty => Self::Empty,
         }
     }
 }
@@ -244,4 +249,39 @@ fn load(key: &KeySettings, state: &State, known: Option<&Arc<Slot>>, now: WallMi
         previous
     });
     slot
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Once a key was forgotten by the reload that did not name it: for a second connections with their old settings
+    /// answered 88.
+    #[test]
+    fn a_key_that_goes_leaves_after_a_while() {
+        let plan = |names: &[&str]| {
+            let key = |name: &&str| KeySettings {
+                name: (*name).into(),
+                kind: KeyKind::Zpk,
+                token: Token::parse(b"U1EF828AA8F6B80EB83E19FBC373F3A85").unwrap(),
+                check_value: [0x6F, 0x1E, 0x3F],
+            };
+            KeyPlan { keys: names.iter().map(key).collect(), transit_zpk: None, policy_pvk: None }
+        };
+        let next = |before: &Table, names: &[&str], now| {
+            Table::new(&plan(names), &State::default(), before, WallMillis(now)).unwrap()
+        };
+        let both = next(&Table::default(), &["a", "b"], 0);
+        let id = both.id("a").unwrap();
+        let mut table = next(&both, &["b"], 1000);
+        for now in [1000, 1001, 1000 + KEY_LEAVES_MS - 1] {
+            table = next(&table, &["b"], now);
+            assert!(table.slot(id).is_ok() && table.id("a").is_none(), "{now}");
+            assert_eq!(table.iter().count(), 1, "{now}");
+        }
+        let back = next(&table, &["a", "b"], 2000);
+        assert_eq!(back.id("a"), Some(id));
+        table = next(&table, &["b"], 1000 + KEY_LEAVES_MS);
+        assert_eq!(table.slot(id).err(), Some(HsmError::KeyUnknown));
+    }
 }

@@ -330,13 +330,14 @@ async fn a_key_that_goes_with_a_reload_serves_what_is_under_way() {
     let key = hsm.key("zpk.a").unwrap();
     let mut fewer = plan(Kind::Variant);
     fewer.keys.retain(|key| &*key.name != "zpk.a");
-    for want in [Ok(check_of("C7152C20BC2C830EA7EC9E8334ABE3FE")), Err(HsmError::KeyUnknown)] {
+    for _ in 0..2 {
         let reread = hsm.reread(&fewer, hsm.soft().reread().unwrap()).unwrap();
         hsm.examine(&reread).await.unwrap();
         hsm.adopt(&reread).unwrap();
         assert_eq!((hsm.key("zpk.a"), hsm.diagnose().await), (None, Ok(())));
         assert!(hsm.keys().iter().all(|key| &*key.name != "zpk.a"));
-        assert_eq!(hsm.check_value(key).await, want);
+        let check_value = hsm.check_value(key).await;
+        assert_eq!(check_value, Ok(check_of("C7152C20BC2C830EA7EC9E8334ABE3FE")));
     }
     // It comes back under the id it had.
     let reread = hsm.reread(&plan(Kind::Variant), hsm.soft().reread().unwrap()).unwrap();
