@@ -65,6 +65,11 @@ fn devices_need_what_they_are_checked_by() {
     }
     refused("type = \"ZPK\"", "type = \"CVK\"", "17: hsm.key[0].type: key type \"CVK\" unknown");
     refused("F3A85", "F3A8", "18: hsm.key[0].token: no key under an LMK");
+    refused(
+        "U1EF828AA8F6B80EB83E19FBC373F3A85",
+        "RA0072K0TN00N0000F40D5672C6D0EC86F860BA88D44D00F0CA9A8CE8CD2F640287A9A9EB",
+        "18: hsm.key[0].token: a TR-31 key block (R) is a key under a ZMK",
+    );
     refused("10.3.0.1:1500", "10.3.0.1", "14: hsm.device[0].address: a host and a port");
     refused(
         "transit_zpk = \"zpk.transit\"",
