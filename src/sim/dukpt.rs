@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    /// ANSI X9.24-1: a terminal has 2^20 - 1 transactions, of which the last has the counter with all its upper ten bits.
+    /// ANSI X9.24-1: a terminal has 2^20 - 1 transactions; the counter of the last has its upper ten bits.
     #[test]
     fn a_terminal_counts_only_where_there_are_keys() {
         let ksn = |hex: &str| hex::decode(hex).unwrap().try_into().unwrap();

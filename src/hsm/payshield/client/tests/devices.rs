@@ -111,8 +111,8 @@ async fn what_one_device_loses_another_is_asked() {
     assert_eq!(answer, Err(HsmError::KeyUnusable));
 }
 
-/// Two devices that answer after 200 ms: one has so much time, the other never answers in its own, and what it was asked
-/// is done by the first.
+/// Two devices that answer after 200 ms: one has so much time, the other never answers in its own, and what it was
+/// asked is done by the first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_device_has_its_own_time() {
     let devices = [device(Kind::Variant).await, device(Kind::Variant).await];
