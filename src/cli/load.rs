@@ -31,7 +31,7 @@ use drive::{Pace, Plan};
 #[command(after_help = "Examples:\n  \
     pinion load --to 127.0.0.1:8583 --connections 8 --in-flight 32 --duration 30s\n  \
     pinion load --to 127.0.0.1:8583 --rate 30000 --cards cards.csv --json\n  \
-    pinion load --to 127.0.0.1:8587 --bdk bdk.pos --ksn FFFF9876543210E00001 --ksn-field 62")]
+    pinion load --to 127.0.0.1:9000 --bdk bdk.pos --ksn FFFF9876543210E00001 --ksn-field 62")]
 pub(super) struct Load {
     /// Where the switch listens.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8583")]

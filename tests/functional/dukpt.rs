@@ -273,7 +273,12 @@ fn load_of_pos_terminals() {
     fs::write(&cards, format!("pan\n{}\n", pans.join("\n"))).expect("written");
     let (to, cards) =
         (format!("127.0.0.1:{}", node.place.port("pos")), cards.display().to_string());
-    let load = ["load", "--to", &to, "--cards", &cards, "--pins", "1234", "2580", "--json"];
+    for pan in &pans {
+        // 1234 is none that a card may get.
+        let atm = Terminal::new(&ISO87_ASCII, "zpk.atm");
+        check(&node, "atm-1", "a PIN to begin with", &atm.change(pan, "1234", "2580"), "00");
+    }
+    let load = ["load", "--to", &to, "--cards", &cards, "--pins", "2580", "1379", "--json"];
     let pace = ["--connections", "2", "--in-flight", "1", "--duration", "300ms", "--warm-up", "0s"];
     let terminal = ["--bdk", "bdk.pos", "--ksn", "FFFF9876543210E00001"];
     let shown = done(&[&load[..], &pace, &terminal].concat(), "");
@@ -286,7 +291,7 @@ fn load_of_pos_terminals() {
     assert_eq!(bad.expect("ran").status.code(), Some(64));
     let kept = node.cards();
     for pan in &pans {
-        assert_eq!(kept[pan]["pvv"], reference(pan, "1234"));
+        assert_eq!(kept[pan]["pvv"], reference(pan, "2580"));
     }
     assert_no_serial_number(&node.output());
 }
