@@ -124,7 +124,7 @@ mod tests {
         let shown = |ksn: [u8; KSN_BYTES]| hex::encode_upper(ksn);
         assert_eq!(serial_numbers(first).count(), 1_048_575);
         assert_eq!(shown(serial_numbers(first).next().unwrap()), "FFFF9876543210E00001");
-        assert_eq!(shown(serial_numbers(first).last().unwrap()), "FFFF9876543210FFE000");
+        assert_eq!(shown(serial_numbers(first).last().unwrap()), "FFFF9876543210FFF800");
         let mut on = serial_numbers(ksn("FFFF9876543210E007FE"));
         assert_eq!(shown(on.next().unwrap()), "FFFF9876543210E007FE");
         assert_eq!(shown(on.next().unwrap()), "FFFF9876543210E00800");
