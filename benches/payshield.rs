@@ -67,6 +67,7 @@ async fn client(address: SocketAddr) -> (Arc<PayShield>, Running) {
             breaker: BreakerRule { failures: 5, open: Duration::from_secs(1), eject_share: 1.0 },
         }],
         lmk_check_value: [0x26, 0x86, 0x04],
+        firmware: Vec::new(),
         pin_digits: 13,
         health: Duration::from_mins(5),
         reconnect: Duration::from_millis(100),

@@ -92,6 +92,7 @@ async fn client(lmk: Kind) -> (Arc<PayShield>, impl Drop, simulator::Running) {
             breaker: BreakerRule { failures: 5, open: Duration::from_secs(1), eject_share: 1.0 },
         }],
         lmk_check_value,
+        firmware: Vec::new(),
         pin_digits: 13,
         health: Duration::from_secs(5),
         reconnect: Duration::from_millis(10),

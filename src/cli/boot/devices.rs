@@ -86,6 +86,7 @@ fn settings(config: &Config) -> Result<Settings, Failure> {
         devices: devices.collect::<Result<_, _>>()?,
         lmk_check_value: check_value
             .ok_or_else(|| config.error("hsm.lmk_check_value", "six hex digits"))?,
+        firmware: hsm.firmware.iter().map(|shown| shown.as_str().into()).collect(),
         pin_digits: hsm.pin_length + 1,
         health: Duration::from_secs(hsm.health_seconds),
         reconnect: millis(hsm.reconnect_ms),

@@ -13,6 +13,9 @@ use crate::ops::config::Address;
 use crate::ops::config::check::{First, given, name, within};
 use crate::ops::config::source::{ConfigError, Source};
 
+/// Characters of the firmware that NC shows.
+const FIRMWARE_CHARACTERS: usize = 9;
+
 /// `[hsm]`
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,6 +35,9 @@ pub struct Hsm {
     pub wrong_pins_per_hour: u32,
     /// Six hex digits: what NC of every device must show of its LMK.
     pub lmk_check_value: Option<String>,
+    /// Firmware that a device may show in NC; any, where none is listed.
+    #[serde(default)]
+    pub firmware: Vec<String>,
     /// Longest PIN the devices are set to.
     #[serde(default = "default::pin_length")]
     pub pin_length: usize,
@@ -208,6 +214,7 @@ impl Hsm {
             ("transit_zpk", self.transit_zpk.is_some()),
             ("policy_pvk", self.policy_pvk.is_some()),
             ("lmk_check_value", self.lmk_check_value.is_some()),
+            ("firmware", !self.firmware.is_empty()),
             ("state", self.state.is_some()),
         ] {
             if given {
@@ -232,6 +239,12 @@ impl Hsm {
             let reason = "a published test LMK, which protects nothing: load another one, or set \
                           hsm.allow_test_keys = true in a test installation";
             return Err(source.error("hsm.lmk_check_value", reason));
+        }
+        for (index, shown) in self.firmware.iter().enumerate() {
+            if shown.len() != FIRMWARE_CHARACTERS || !shown.bytes().all(|b| b.is_ascii_graphic()) {
+                let reason = "nine characters, as NC and /status show them";
+                return Err(source.error(&format!("hsm.firmware[{index}]"), reason));
+            }
         }
         within(
             source,

@@ -113,16 +113,10 @@ impl PayShield {
             tracing::warn!("not every device of the HSM has answered yet");
         }
         for device in &self.pool.devices {
-            match device.quarantined().as_deref() {
-                Some(Quarantine::Key { name, why }) => {
-                    let device = device.settings.name.as_ref().into();
-                    return Err(StartError::Key {
-                        device,
-                        name: name.as_ref().into(),
-                        why: why.clone(),
-                    });
-                }
-                Some(Quarantine::OtherLmk { .. }) | None => {}
+            if let Some(Quarantine::Key { name, why }) = device.quarantined().as_deref() {
+                let device = device.settings.name.as_ref().into();
+                let name = name.as_ref().into();
+                return Err(StartError::Key { device, name, why: why.clone() });
             }
         }
         if !self.pool.is_usable() {
@@ -141,11 +135,11 @@ impl PayShield {
                 Ok(()) => {
                     reread.passed.fetch_or(bit(index), Ordering::Relaxed);
                 }
-                Err(NotPassed::NoAnswer | NotPassed::Quarantine(Quarantine::OtherLmk { .. })) => {}
                 Err(NotPassed::Quarantine(Quarantine::Key { name, why })) => {
                     let device = device.settings.name.as_ref().into();
                     return Err(StartError::Key { device, name: name.as_ref().into(), why });
                 }
+                Err(NotPassed::NoAnswer | NotPassed::Quarantine(_)) => {}
             }
         }
         Ok(())
@@ -251,6 +245,7 @@ async fn attend(hsm: Arc<PayShield>, device: Arc<Device>, stop: watch::Receiver<
     let every = hsm.pool.shared.settings.health;
     loop {
         device.show_load(hsm.pool.now());
+        hsm.pool.compare_firmware();
         if device.is_open() && !device.is_examined() {
             let table = hsm.keys.load_full();
             let name = &device.settings.name;

@@ -21,6 +21,8 @@ pub struct Settings {
     pub devices: Vec<DeviceSettings>,
     /// First three bytes of the check value that NC shows for that LMK.
     pub lmk_check_value: CheckValue,
+    /// Firmware that a device may show in NC; any, where none is listed.
+    pub firmware: Vec<Box<str>>,
     /// Characters of a PIN under a variant or TDES key block LMK: longest PIN plus one.
     pub pin_digits: usize,
     /// Time between two questions whether a device is well.

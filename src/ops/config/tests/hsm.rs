@@ -58,6 +58,9 @@ fn a_device_has_limits_of_its_own() {
 fn devices_need_what_they_are_checked_by() {
     refused("lmk_check_value = \"5A1C3E\"", "", "5: hsm.lmk_check_value: six hex digits");
     refused("\"5A1C3E\"", "\"5A1C3\"", "10: hsm.lmk_check_value: six hex digits");
+    let listed = "lmk_check_value = \"5A1C3E\"\nfirmware = [\"1500-0041\", \"1500\"]";
+    let short = "11: hsm.firmware[1]: nine characters, as NC and /status show them";
+    refused("lmk_check_value = \"5A1C3E\"", listed, short);
     refused("\"6F1E3F\"", "\"6F1E\"", "19: hsm.key[0].check_value: six hex digits");
     let published = "10: hsm.lmk_check_value: a published test LMK";
     for test_lmk in ["268604", "165126", "9d04a0"] {

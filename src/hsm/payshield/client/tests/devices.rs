@@ -11,6 +11,7 @@ use crate::domain::pin::{BlockFormat, PresentedPin, Reference};
 use crate::hsm::payshield::client::tests::bench::*;
 use crate::hsm::payshield::client::{DeviceStatus, PayShield, StartError};
 use crate::hsm::payshield::simulator::{FaultRules, Kind, Running as Device};
+use crate::hsm::payshield::wire::field::Firmware;
 use crate::hsm::{Hsm, HsmError, Verdict};
 
 fn ports(devices: &[&Device]) -> Vec<SocketAddr> {
@@ -176,6 +177,26 @@ async fn a_device_with_another_lmk_is_quarantined() {
     let [other, _second] = devices;
     other.stop().await;
     let _right = device_at(all[0], Kind::Variant).await;
+    until(&client.hsm, "it is up", |devices| devices[0].state == "up").await;
+}
+
+#[tokio::test]
+async fn a_device_whose_firmware_is_not_listed_is_quarantined() {
+    let upgraded = device_with(|setup| setup.firmware = Firmware(*b"1084-0907")).await;
+    let devices = [upgraded, device(Kind::Variant).await];
+    let all = ports(&[&devices[0], &devices[1]]);
+    let mut settings = settings(&all, Kind::Variant);
+    settings.firmware = vec!["1084-0905".into(), "1084-0906".into()];
+    let client = start(settings, &plan(Kind::Variant)).await.unwrap();
+    let status = client.hsm.devices();
+    assert_eq!((status[0].state, status[1].state), ("quarantined", "up"));
+    let why = status[0].last_error.as_deref().unwrap();
+    assert!(why.contains("1084-0907") && why.contains("hsm.firmware"), "{why}");
+    assert_eq!(verify_many(&client.hsm, 10).await, (10, 0));
+    // It goes back to what it was.
+    let [upgraded, _second] = devices;
+    upgraded.stop().await;
+    let _back = device_at(all[0], Kind::Variant).await;
     until(&client.hsm, "it is up", |devices| devices[0].state == "up").await;
 }
 
