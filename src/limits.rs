@@ -18,6 +18,9 @@ pub const LINKS_MAX: usize = 256;
 pub const KEY_EXCHANGES_MAX: usize = 16;
 /// Keys one HSM may hold. The key file refuses more.
 pub const KEYS_MAX: usize = 1024;
+/// Milliseconds for which a key that a reload did not find any more still serves what was under way with it: longer
+/// than a connection keeps its old settings, and than a request lives.
+pub const KEY_LEAVES_MS: u64 = 60_000;
 /// Bytes of the configuration file. A longer one is refused.
 pub const CONFIG_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a configured name: a link, a product, the node. Names are metric labels. Configuration refuses longer ones.

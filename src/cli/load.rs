@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
+use zeroize::Zeroizing;
 
 use crate::cli::{Failure, boot};
 use crate::iso8583::frame::Framing;
+use crate::sim::dukpt::KSN_BYTES;
 
 mod deck;
 mod drive;
@@ -28,7 +30,8 @@ use drive::{Pace, Plan};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     pinion load --to 127.0.0.1:8583 --connections 8 --in-flight 32 --duration 30s\n  \
-    pinion load --to 127.0.0.1:8583 --rate 30000 --cards cards.csv --json")]
+    pinion load --to 127.0.0.1:8583 --rate 30000 --cards cards.csv --json\n  \
+    pinion load --to 127.0.0.1:9000 --bdk bdk.pos --ksn FFFF9876543210E00001 --ksn-field 62")]
 pub(super) struct Load {
     /// Where the switch listens.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8583")]
@@ -73,6 +76,20 @@ pub(super) struct Load {
     /// Hex file with the clear test key of the link's PIN blocks; the demo's `zpk.atm` if not given.
     #[arg(long, value_name = "FILE")]
     zpk: Option<PathBuf>,
+    /// Be DUKPT terminals (TDES): base derivation key of the demo world, by name. Every message has a serial number of
+    /// its own; a card that comes again sends those it had.
+    #[arg(long, value_name = "NAME", requires = "ksn", conflicts_with_all = ["zpk", "bdk_file"])]
+    bdk: Option<String>,
+    /// The same with a key of one's own: a file with its clear value in hex. A test key.
+    #[arg(long, value_name = "FILE", requires = "ksn", conflicts_with = "zpk")]
+    bdk_file: Option<PathBuf>,
+    /// Key serial number, twenty hex digits, with which the first connection begins. Each further connection is the
+    /// terminal with the next number.
+    #[arg(long, value_name = "HEX")]
+    ksn: Option<String>,
+    /// Field of the key serial number, sent as text.
+    #[arg(long, value_name = "N", default_value_t = 62, requires = "ksn")]
+    ksn_field: u8,
     /// Process id of the switch, to show what one change costs it.
     #[arg(long, value_name = "PID")]
     server_pid: Option<u32>,
@@ -91,14 +108,14 @@ impl Load {
         if cards.len() < usize::from(self.connections) {
             return Err(Failure::Usage("every connection needs a card of its own".to_owned()));
         }
-        let zpk = deck::clear_key(self.zpk.as_deref())?;
+        let pin_key = self.pin_key()?;
         let [first, second] = self.pins.as_slice() else {
             return Err(Failure::Usage("--pins takes two".to_owned()));
         };
         let run = deck::Run {
             dialect: &dialect,
             framing: &self.framing,
-            zpk: &zpk,
+            pin_key: &pin_key,
             pins: [first.as_bytes(), second.as_bytes()],
         };
         let share = cards.len().div_ceil(usize::from(self.connections));
@@ -124,6 +141,29 @@ impl Load {
             return Err(anyhow!("{} requests were not answered", report.errors()).into());
         }
         if report.all_approved() { Ok(()) } else { Err(Failure::Declined) }
+    }
+}
+
+impl Load {
+    /// The zone key, or what the keys of DUKPT terminals are derived from.
+    fn pin_key(&self) -> Result<deck::PinKey, Failure> {
+        let usage = |what: &str| Failure::Usage(what.to_owned());
+        let bdk = match (&self.bdk, &self.bdk_file) {
+            (Some(name), _) => deck::clear_key(None, name)?,
+            (None, Some(file)) => deck::clear_key(Some(file), "")?,
+            (None, None) if self.ksn.is_some() => {
+                return Err(usage("--ksn goes with --bdk or --bdk-file"));
+            }
+            (None, None) => {
+                return Ok(deck::PinKey::Zone(deck::clear_key(self.zpk.as_deref(), "zpk.atm")?));
+            }
+        };
+        let bdk = bdk.as_slice().try_into();
+        let bdk = bdk.map_err(|_| usage("a base derivation key has 16 bytes"))?;
+        let mut first = [0; KSN_BYTES];
+        hex::decode_to_slice(self.ksn.as_deref().unwrap_or_default(), &mut first)
+            .map_err(|_| usage("--ksn takes twenty hex digits"))?;
+        Ok(deck::PinKey::Derived { bdk: Zeroizing::new(bdk), first, field: self.ksn_field })
     }
 }
 

@@ -28,7 +28,7 @@ use crate::domain::clock::SystemClock;
 use crate::host;
 use crate::hsm::Hsm;
 use crate::hsm::module::{Module, ReloadError};
-use crate::hsm::payshield::client;
+use crate::hsm::payshield::client::{self, StartError};
 use crate::http::Http;
 use crate::link::{self, Link, Settings};
 use crate::ops::admin::Admin;
@@ -128,12 +128,15 @@ pub(crate) async fn connect(
     config: &Config,
     hsm: &Module,
 ) -> Result<Option<client::Running>, Failure> {
-    hsm.start().await.map_err(|error| {
-        let named = |key: &HsmKey| error.key() == Some(key.name.as_str());
-        let index = config.hsm.keys_of_devices.iter().position(named);
-        let place = index.map_or_else(|| "hsm.key".to_owned(), |index| format!("hsm.key[{index}]"));
-        config.error(&place, error).into()
-    })
+    hsm.start().await.map_err(|error| key_refused(config, &error))
+}
+
+/// The place in the file of a key that a device says is another.
+fn key_refused(config: &Config, error: &StartError) -> Failure {
+    let named = |key: &HsmKey| error.key() == Some(key.name.as_str());
+    let index = config.hsm.keys_of_devices.iter().position(named);
+    let place = index.map_or_else(|| "hsm.key".to_owned(), |index| format!("hsm.key[{index}]"));
+    config.error(&place, error).into()
 }
 
 /// A node that listens.
@@ -281,7 +284,10 @@ impl NodeState {
     /// Keys, products, routes, rights and bounds from the files, all or nothing.
     async fn reload(&self, file: &Path) -> Result<(), Failure> {
         let config = Config::load(file)?;
-        let refused = |error: ReloadError| Failure::Config(error.to_string());
+        let refused = |error: ReloadError| match error {
+            ReloadError::Device(error) => key_refused(&config, &error),
+            error => Failure::Config(error.to_string()),
+        };
         let plan = boot::key_plan(&config, Some(&self.config))?;
         let keys = self.hsm.reread(plan.as_ref()).map_err(refused)?;
         let rules = boot::rules(&config, &keys)?;

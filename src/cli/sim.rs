@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Failure;
 use crate::hsm::payshield::simulator::{self as payshield, ErrorRule, FaultRules, Kind};
+use crate::hsm::payshield::wire::field::Firmware;
 use crate::sim::postilion::{self, Options, StartError, TestCards};
 
 /// Run a simulated peer.
@@ -134,6 +135,9 @@ pub(super) struct Payshield {
     /// Connections at a time over all addresses; further ones are closed at once.
     #[arg(long, value_name = "COUNT", default_value_t = 64)]
     sockets: usize,
+    /// Firmware that NC and NO show, nine characters.
+    #[arg(long, value_name = "TEXT", default_value = "1084-0906", value_parser = firmware)]
+    firmware: Firmware,
     /// Make the same keys, PINs and fills in every run.
     #[arg(long, value_name = "SEED")]
     random_seed: Option<u64>,
@@ -172,6 +176,12 @@ pub(super) struct Payshield {
     json: bool,
 }
 
+fn firmware(text: &str) -> Result<Firmware, &'static str> {
+    let shown = <[u8; 9]>::try_from(text.as_bytes()).ok();
+    let shown = shown.filter(|shown| shown.iter().all(u8::is_ascii_graphic));
+    shown.map(Firmware).ok_or("nine printable characters")
+}
+
 impl Payshield {
     fn options(&self) -> payshield::Options {
         let errors = self.error.iter().map(|rule| (rule.command.clone(), rule.code.clone()));
@@ -184,6 +194,7 @@ impl Payshield {
         options.setup.pci = self.pci;
         options.setup.encrypted_tables = self.encrypted_tables;
         options.setup.sockets = self.sockets;
+        options.setup.firmware = self.firmware;
         options.setup.random_seed = self.random_seed;
         options.seed = self.seed;
         options.allow_remote = self.allow_remote;

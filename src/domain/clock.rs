@@ -17,6 +17,12 @@ impl WallMillis {
     pub fn day(self) -> u32 {
         u32::try_from(self.0 / 86_400_000).unwrap_or(u32::MAX)
     }
+
+    /// Seconds since 1970-01-01 UTC, as metrics show time.
+    #[must_use]
+    pub fn unix_seconds(self) -> f64 {
+        Duration::from_millis(self.0).as_secs_f64()
+    }
 }
 
 /// Where time and randomness come from.

@@ -109,12 +109,12 @@ fn request(settings: &Settings, message: &Message<'_>, arrived: Now) -> Result<P
     let operation = operation(map, message)?;
     let current = match operation {
         Operation::Change | Operation::Verify => {
-            Some(block(settings, message, map.current_pin, false)?.into())
+            Some(block(settings, message, map.current_pin, Which::Current)?.into())
         }
         Operation::Reveal | Operation::Reverse | Operation::Set | Operation::Unblock => None,
     };
     let new = match operation {
-        Operation::Change => Some(block(settings, message, map.new_pin, true)?.into()),
+        Operation::Change => Some(block(settings, message, map.new_pin, Which::New)?.into()),
         Operation::Reveal
         | Operation::Reverse
         | Operation::Set
@@ -269,12 +269,19 @@ fn pan(message: &Message<'_>) -> Result<Pan, Reason> {
     })
 }
 
+/// The two PINs of a change.
+#[derive(Clone, Copy)]
+enum Which {
+    Current,
+    New,
+}
+
 /// The PIN block at its place. A block that is missing, or whose surroundings are not zero, is a format error.
 fn block(
     settings: &Settings,
     message: &Message<'_>,
     place: Place,
-    is_new: bool,
+    which: Which,
 ) -> Result<ZonePin, Reason> {
     let bytes = match place.sub {
         None => message.binary(place.field),
@@ -297,7 +304,10 @@ fn block(
     match &settings.pin_key {
         PinKey::Zone(zpk) => under(*zpk),
         PinKey::Derived { bdk, ksn, new_ksn } => {
-            let place = new_ksn.as_ref().filter(|_| is_new).unwrap_or(ksn);
+            let place = match (which, new_ksn) {
+                (Which::New, Some(new_ksn)) => new_ksn,
+                (Which::New, None) | (Which::Current, _) => ksn,
+            };
             //= spec/pin-change.md#1.6
             //# On a link with a base derivation key a request whose PIN block comes without a key
             //# serial number of the right form MUST be a format error (30).

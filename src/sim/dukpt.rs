@@ -1,8 +1,8 @@
 //! The PIN key of one transaction of a DUKPT terminal (ANSI X9.24-1), as the terminal's side knows it.
 //!
 //! The far end's own derivation, on purpose (see `pin_pad`): it goes down to the initial key by the lowest one bit of
-//! the counter and comes back up, where the host's goes through the bits from the highest. `pinion send` makes blocks
-//! under it. **Never here:** a key that protects anything, AES terminals.
+//! the counter and comes back up, where the host's goes through the bits from the highest. `pinion send` and `pinion
+//! load` make blocks under it. **Never here:** a key that protects anything, AES terminals.
 
 use des::cipher::{BlockCipherEncrypt, KeyInit};
 use des::{Des, TdesEde2};
@@ -28,6 +28,41 @@ pub fn pin_key(bdk: &[u8; 16], ksn: [u8; KSN_BYTES]) -> Key {
     key[7] ^= 0xFF;
     key[15] ^= 0xFF;
     key
+}
+
+/// Bits of the counter, and of the terminal's number before it.
+const COUNTER_BITS: u32 = 21;
+const TERMINAL_BITS: u32 = 19;
+/// A counter with more one bits has no key: terminals pass it over.
+const ONES_MAX: u32 = 10;
+
+fn number(ksn: [u8; KSN_BYTES]) -> u128 {
+    let mut bytes = [0; 16];
+    bytes[16 - KSN_BYTES..].copy_from_slice(&ksn);
+    u128::from_be_bytes(bytes)
+}
+
+const fn ksn_of(number: u128) -> [u8; KSN_BYTES] {
+    let [_, _, _, _, _, _, ksn @ ..] = number.to_be_bytes();
+    ksn
+}
+
+/// Serial numbers of a terminal in the order it counts, from `first` on.
+pub fn serial_numbers(first: [u8; KSN_BYTES]) -> impl Iterator<Item = [u8; KSN_BYTES]> {
+    let first = number(first);
+    let counters = 1_u128 << COUNTER_BITS;
+    let (name, counter) = (first & !(counters - 1), first & (counters - 1));
+    let has_key = |counter: &u128| counter.count_ones() <= ONES_MAX;
+    (counter.max(1)..counters).filter(has_key).map(move |counter| ksn_of(name | counter))
+}
+
+/// The serial number that the terminal `steps` numbers further on has where this one has `ksn`. `None` past the last.
+#[must_use]
+pub fn of_terminal(ksn: [u8; KSN_BYTES], steps: u16) -> Option<[u8; KSN_BYTES]> {
+    let terminals = 1_u128 << TERMINAL_BITS;
+    let terminal = number(ksn) >> COUNTER_BITS & (terminals - 1);
+    let fits = terminal + u128::from(steps) < terminals;
+    fits.then(|| ksn_of(number(ksn) + (u128::from(steps) << COUNTER_BITS)))
 }
 
 /// Two blocks of triple DES over the first eight bytes of the name: under the key, and under the masked key.
@@ -80,6 +115,22 @@ mod tests {
     use des::cipher::BlockCipherDecrypt;
 
     use super::*;
+
+    /// ANSI X9.24-1: a terminal has 2^20 - 1 transactions; the counter of the last has its upper ten bits.
+    #[test]
+    fn a_terminal_counts_only_where_there_are_keys() {
+        let ksn = |hex: &str| hex::decode(hex).unwrap().try_into().unwrap();
+        let first = ksn("FFFF9876543210E00000");
+        let shown = |ksn: [u8; KSN_BYTES]| hex::encode_upper(ksn);
+        assert_eq!(serial_numbers(first).count(), 1_048_575);
+        assert_eq!(shown(serial_numbers(first).next().unwrap()), "FFFF9876543210E00001");
+        assert_eq!(shown(serial_numbers(first).last().unwrap()), "FFFF9876543210FFF800");
+        let mut on = serial_numbers(ksn("FFFF9876543210E007FE"));
+        assert_eq!(shown(on.next().unwrap()), "FFFF9876543210E007FE");
+        assert_eq!(shown(on.next().unwrap()), "FFFF9876543210E00800");
+        assert_eq!(of_terminal(first, 1).map(shown).unwrap(), "FFFF9876543211000000");
+        assert_eq!(of_terminal(ksn("FFFF98FFFFFFFFE00000"), 1), None);
+    }
 
     /// ANSI X9.24-1:2009, A.4, and a hundred random terminals that another program computed.
     #[test]

@@ -15,7 +15,7 @@ use crate::support::iso::{ISO87_ASCII, Message, POS_AES, POS_AES_FILE, POSTILION
 use crate::support::node::{Link, Node, Place, done, pinion, with_devices, world_links};
 use crate::support::peers::Peers;
 use crate::support::request::Terminal;
-use crate::support::vectors::{PLAIN, VERVE, reference};
+use crate::support::vectors::{PLAIN, VERVE, further_cards, reference};
 
 const POS: Terminal = Terminal::new(&ISO87_ASCII, "none");
 const POS_4: Terminal = Terminal::new(&POS_AES, "none");
@@ -261,6 +261,38 @@ fn changes_that_are_forwarded() {
     let request = POS_NODE.change_blocks(VERVE, &current, &new).with(127, private);
     check(&node, "pos-node", "a sub-field", &request, "00");
     assert_eq!(pin(), "4826");
+    assert_no_serial_number(&node.output());
+}
+
+/// `pinion load` as two terminals: every change is approved, and the cards have their first PIN again.
+#[test]
+fn load_of_pos_terminals() {
+    let mut node = place().start();
+    let cards = node.place.path("load.csv");
+    let pans = [PLAIN.to_owned(), further_cards()[0].clone()];
+    fs::write(&cards, format!("pan\n{}\n", pans.join("\n"))).expect("written");
+    let (to, cards) =
+        (format!("127.0.0.1:{}", node.place.port("pos")), cards.display().to_string());
+    for pan in &pans {
+        // 1234 is none that a card may get.
+        let atm = Terminal::new(&ISO87_ASCII, "zpk.atm");
+        check(&node, "atm-1", "a PIN to begin with", &atm.change(pan, "1234", "2580"), "00");
+    }
+    let load = ["load", "--to", &to, "--cards", &cards, "--pins", "2580", "1379", "--json"];
+    let pace = ["--connections", "2", "--in-flight", "1", "--duration", "300ms", "--warm-up", "0s"];
+    let terminal = ["--bdk", "bdk.pos", "--ksn", "FFFF9876543210E00001"];
+    let shown = done(&[&load[..], &pace, &terminal].concat(), "");
+    let shown: Value = serde_json::from_str(&shown).expect("JSON");
+    assert!(shown.to_string().contains("\"00\""), "{shown}");
+    // With the zone key of another link nothing is approved.
+    let zone = pinion(&[&load[..], &pace].concat()).output().expect("ran");
+    assert_eq!(zone.status.code(), Some(2));
+    let bad = pinion(&[&load[..], &["--ksn", "FFFF9876543210E00001"]].concat()).output();
+    assert_eq!(bad.expect("ran").status.code(), Some(64));
+    let kept = node.cards();
+    for pan in &pans {
+        assert_eq!(kept[pan]["pvv"], reference(pan, "2580"));
+    }
     assert_no_serial_number(&node.output());
 }
 

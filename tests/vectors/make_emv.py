@@ -179,6 +179,25 @@ for branch, height, factor in ((b"0", 16, 2), (b"1", 8, 4), (None, 0, 0)):
             tail = pin_tail(to, "9999", with_session=b"")
             add(f"KY {branch} {counter.hex()}: scheme {scheme.decode()} format {to.decode()}", start(b"4", scheme) + tail, mac, hidden)
 
+# KY for accounts of more than sixteen digits: option B. Schemes 2 and 3, and the account whole, are ours. The hash of
+# the last account has fewer than sixteen decimal digits.
+for pan, psn in (("12345678901234567", "01"), ("123456789012345678", "00"), ("5413330000000000002", "01")):
+    digits = pan + psn
+    card = bytes.fromhex("0" * (len(digits) % 2) + digits)
+    of = lambda key: kd.derive_common_sk(kd.derive_icc_mk_b(key, pan, psn), ARQC)
+    start = lambda mode, scheme: b"KY" + mode + scheme + sealed("209", SMI) + b"%02d" % len(card) + card + b";" + ARQC + counted(PLAIN)
+    add(f"KY option B, {len(pan)} digits: integrity", start(b"0", b"2"), sm.generate_command_mac(of(SMI), PLAIN))
+    for scheme, to, kind in ((b"3", b"34", sm.EncryptionType.MASTERCARD), (b"2", b"41", sm.EncryptionType.VISA)):
+        block = (
+            sm.format_iso9564_2_pin_block("9999")
+            if to == b"34"
+            else sm.format_vis_pin_block(kd.derive_icc_mk_b(AC, pan, psn), "9999")
+        )
+        hidden = sm.encrypt_command_data(of(SMC), block, kind)
+        mac = sm.generate_command_mac(of(SMI), PLAIN + hidden)
+        command = start(b"4", scheme) + pin_tail(to, "9999", with_session=b"")
+        add(f"KY option B, {len(pan)} digits: scheme {scheme.decode()} format {to.decode()}", command, mac, hidden)
+
 text = json.dumps({"made by": "make_emv.py, pyemv 1.5.0", "vectors": vectors}, indent=1)
 (pathlib.Path(__file__).parent / "emv.json").write_text(text + "\n")
 print(len(vectors), "vectors")

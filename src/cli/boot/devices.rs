@@ -86,18 +86,11 @@ fn settings(config: &Config) -> Result<Settings, Failure> {
         devices: devices.collect::<Result<_, _>>()?,
         lmk_check_value: check_value
             .ok_or_else(|| config.error("hsm.lmk_check_value", "six hex digits"))?,
+        firmware: hsm.firmware.iter().map(|shown| shown.as_str().into()).collect(),
         pin_digits: hsm.pin_length + 1,
-        timeout: millis(hsm.timeout_ms),
         health: Duration::from_secs(hsm.health_seconds),
-        connect_time: millis(hsm.connect_ms),
         reconnect: millis(hsm.reconnect_ms),
         reconnect_max: millis(hsm.reconnect_max_ms),
-        breaker: BreakerRule {
-            failures: hsm.breaker.failures,
-            open: millis(hsm.breaker.open_ms),
-            // Devices are not compared with each other: a slow one has more under way, and gets fewer.
-            eject_share: 1.0,
-        },
         tables: tables.collect(),
         state: hsm.state.clone(),
     })
@@ -115,6 +108,8 @@ fn device(config: &Config, index: usize, given: &HsmDevice) -> Result<DeviceSett
             Some(Arc::new(made.map_err(|error| config.error(&at("tls"), error))?))
         }
     };
+    let millis = |own: Option<u64>, all: u64| Duration::from_millis(own.unwrap_or(all));
+    let breaker = given.breaker.unwrap_or(config.hsm.breaker);
     let settings = DeviceSettings {
         name: given.name.as_str().into(),
         address: given.address.to_string().into(),
@@ -124,6 +119,14 @@ fn device(config: &Config, index: usize, given: &HsmDevice) -> Result<DeviceSett
         connections: given.connections,
         window: given.window,
         in_flight: given.in_flight,
+        timeout: millis(given.timeout_ms, config.hsm.timeout_ms),
+        connect_time: millis(given.connect_ms, config.hsm.connect_ms),
+        breaker: BreakerRule {
+            failures: breaker.failures,
+            open: Duration::from_millis(breaker.open_ms),
+            // Devices are not compared with each other: a slow one has more under way, and gets fewer.
+            eject_share: 1.0,
+        },
     };
     settings.check_header().map_err(|reason| config.error(&at("header"), reason))?;
     Ok(settings)

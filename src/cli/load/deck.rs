@@ -18,7 +18,8 @@ use crate::domain::pin::BlockFormat;
 use crate::domain::request::Operation;
 use crate::iso8583::frame::{FrameCodec, Framing};
 use crate::iso8583::{Dialect, Layout, decode};
-use crate::sim::pin_pad::{PinPad, TypedPin};
+use crate::sim::dukpt::{KSN_BYTES, of_terminal, pin_key, serial_numbers};
+use crate::sim::pin_pad::{PinBlock, PinPad, TypedPin};
 use crate::sim::terminal::{Card, Stamp, Terminal};
 use crate::sim::world::World;
 
@@ -26,8 +27,63 @@ use crate::sim::world::World;
 pub(super) struct Run<'a> {
     pub(super) dialect: &'a Dialect,
     pub(super) framing: &'a Framing,
-    pub(super) zpk: &'a [u8],
+    pub(super) pin_key: &'a PinKey,
     pub(super) pins: [&'a [u8]; 2],
+}
+
+/// The key of the PIN blocks of a run.
+pub(super) enum PinKey {
+    /// One for all.
+    Zone(Zeroizing<Vec<u8>>),
+    /// One for each message, derived from this key by a serial number that goes with it.
+    Derived {
+        /// Base derivation key.
+        bdk: Zeroizing<[u8; 16]>,
+        /// Where the terminal of the first connection begins to count; those of the others have the next numbers.
+        first: [u8; KSN_BYTES],
+        /// Field of the serial number.
+        field: u8,
+    },
+}
+
+/// What PINs are typed into: one pad, or one for each message.
+enum Pads<'a> {
+    Zone(PinPad),
+    Derived(&'a [u8; 16], u8, Box<dyn Iterator<Item = [u8; KSN_BYTES]>>),
+}
+
+impl<'a> Pads<'a> {
+    fn new(key: &'a PinKey, number: u16) -> anyhow::Result<Self> {
+        match key {
+            PinKey::Zone(zpk) => Ok(Self::Zone(PinPad::new(zpk, BlockFormat::Iso0)?)),
+            PinKey::Derived { bdk, first, field } => {
+                let own = of_terminal(*first, number);
+                let own = own.context("--ksn: too few terminal numbers are left above it")?;
+                Ok(Self::Derived(bdk, *field, Box::new(serial_numbers(own))))
+            }
+        }
+    }
+
+    /// The blocks of one message, and the field and text of their serial number.
+    fn blocks(&mut self, pins: [&TypedPin; 2], pan: &Pan) -> anyhow::Result<Blocks> {
+        let of = |pad: &PinPad| pins.map(|pin| pad.block(pin, pan, [0; 16]));
+        match self {
+            Self::Zone(pad) => Ok(Blocks { pins: of(pad), ksn: None }),
+            Self::Derived(bdk, field, numbers) => {
+                let ksn = numbers.next();
+                let ksn =
+                    ksn.context("a terminal has used up its keys: --connections, or fewer cards")?;
+                let pad = PinPad::new(&*pin_key(bdk, ksn), BlockFormat::Iso0)?;
+                Ok(Blocks { pins: of(&pad), ksn: Some((*field, hex::encode_upper(ksn))) })
+            }
+        }
+    }
+}
+
+/// The blocks of one message, current and new.
+struct Blocks {
+    pins: [PinBlock; 2],
+    ksn: Option<(u8, String)>,
 }
 
 /// One connection's cards.
@@ -114,7 +170,7 @@ impl Deck {
             utc: now.to_zoned(TimeZone::UTC).datetime(),
             local: now.to_zoned(TimeZone::UTC).datetime(),
         };
-        let pad = PinPad::new(run.zpk, BlockFormat::Iso0)?;
+        let mut pads = Pads::new(run.pin_key, number)?;
         let pins = [TypedPin::new(run.pins[0])?, TypedPin::new(run.pins[1])?];
         let mut encoder = Encode {
             run,
@@ -131,11 +187,12 @@ impl Deck {
         let mut deck = Self { frames: Vec::new(), cards: Vec::new(), stan, rrn };
         deck.cards.reserve_exact(cards.len());
         for card in cards {
-            let blocks = [&pins[0], &pins[1]].map(|pin| pad.block(pin, &card.pan, [0; 16]));
             let start = deck.frames.len();
-            let there = encoder.encode(card, [&blocks[0], &blocks[1]], &mut deck.frames)?;
+            let blocks = pads.blocks([&pins[0], &pins[1]], &card.pan)?;
+            let there = encoder.encode(card, &blocks, &mut deck.frames)?;
             let bytes = deck.frames.len() - start;
-            let back = encoder.encode(card, [&blocks[1], &blocks[0]], &mut deck.frames)?;
+            let blocks = pads.blocks([&pins[1], &pins[0]], &card.pan)?;
+            let back = encoder.encode(card, &blocks, &mut deck.frames)?;
             ensure!(deck.frames.len() - start == 2 * bytes && there == back, "one card, two sizes");
             (deck.stan, deck.rrn) = (there.stan, there.rrn);
             deck.cards.push(Messages {
@@ -212,12 +269,16 @@ impl Encode<'_> {
     fn encode(
         &mut self,
         card: &Card,
-        [current, new]: [&crate::sim::pin_pad::PinBlock; 2],
+        blocks: &Blocks,
         frames: &mut Vec<u8>,
     ) -> anyhow::Result<Places> {
         let dialect = self.run.dialect;
-        let request =
+        let [current, new] = &blocks.pins;
+        let mut request =
             self.terminal.ask(Operation::Change, &self.stamp, card, Some(current), Some(new))?;
+        if let Some((field, ksn)) = &blocks.ksn {
+            request.text(*field, ksn.as_bytes());
+        }
         self.message.clear();
         request.write(dialect, None, &mut self.message)?;
         let mut frame = BytesMut::new();
@@ -272,11 +333,11 @@ pub(super) fn from_file(path: &Path) -> anyhow::Result<Vec<Card>> {
     Ok(cards)
 }
 
-/// The clear test key in a file, or the demo's.
-pub(super) fn clear_key(file: Option<&Path>) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+/// The clear test key in a file, or the demo's of that name.
+pub(super) fn clear_key(file: Option<&Path>, name: &str) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let Some(path) = file else {
         let world = World::embedded()?;
-        let key = world.clear_key("zpk.atm").context("the demo world has no zpk.atm")?;
+        let key = world.clear_key(name).with_context(|| format!("no demo key {name:?}"))?;
         return Ok(Zeroizing::new(key.to_vec()));
     };
     let name = || path.display().to_string();
@@ -306,15 +367,58 @@ mod tests {
         assert!(Numeral::of(b"0000x0", 6).is_err());
     }
 
+    /// Blocks and serial numbers of `tests/vectors/dukpt.json`, which other programs made: the way there is the first
+    /// transaction of the terminal, the way back the second.
+    #[test]
+    fn every_message_of_a_dukpt_terminal_has_a_key_of_its_own() {
+        let dialect = Dialect::builtin("iso87-ascii").unwrap();
+        let framing: Framing = "be2".parse().unwrap();
+        let bdk = clear_key(None, "bdk.pos").unwrap();
+        let first = hex::decode("FFFF9876543210E00001").unwrap().try_into().unwrap();
+        let bdk = Zeroizing::new(<[u8; 16]>::try_from(&bdk[..]).unwrap());
+        let key = PinKey::Derived { bdk, first, field: 62 };
+        let run =
+            Run { dialect: &dialect, framing: &framing, pin_key: &key, pins: [b"1234", b"2580"] };
+        let pan = "4761739001010010";
+        let card = Card { pan: Pan::parse(pan.as_bytes()).unwrap(), expiry: None, sequence: None };
+        let mut deck = Deck::new(&run, 0, &[card]).unwrap();
+        let vectors = include_str!("../../../tests/vectors/dukpt.json");
+        let vectors: serde_json::Value = serde_json::from_str(vectors).unwrap();
+        let block = |ksn: &str, pin: &str| {
+            let mut cases = vectors["world_tdes"].as_array().unwrap().iter();
+            let case = cases.find(|c| c["ksn"] == ksn && c["pin"] == pin && c["pan"] == pan);
+            hex::decode(case.unwrap()["block"].as_str().unwrap()).unwrap()
+        };
+        for (ksn, [current, new]) in
+            [("FFFF9876543210E00001", ["1234", "2580"]), ("FFFF9876543210E00002", ["2580", "1234"])]
+        {
+            let mut out = Vec::new();
+            deck.write(0, 1, 1, &mut out);
+            deck.changed(0);
+            let mut layout = Layout::new();
+            let message = decode(&dialect, &out[2..], &mut layout).unwrap();
+            assert_eq!(message.text(62).unwrap().as_bytes(), ksn.as_bytes());
+            assert_eq!(message.binary(52).unwrap().as_bytes(), block(ksn, current));
+            let whole = &out[..];
+            assert!(whole.windows(8).any(|part| part == block(ksn, new)), "the new PIN");
+        }
+        // A second connection is another terminal.
+        assert!(Deck::new(&run, u16::MAX, &[]).is_ok());
+    }
+
     /// Every dialect a terminal speaks: the patched message is the one the codec reads.
     #[test]
     fn patched_messages_decode() {
         for name in Terminal::dialects() {
             let dialect = Dialect::builtin(name).unwrap();
             let framing: Framing = "be2".parse().unwrap();
-            let zpk = clear_key(None).unwrap();
-            let run =
-                Run { dialect: &dialect, framing: &framing, zpk: &zpk, pins: [b"1357", b"2468"] };
+            let key = PinKey::Zone(clear_key(None, "zpk.atm").unwrap());
+            let run = Run {
+                dialect: &dialect,
+                framing: &framing,
+                pin_key: &key,
+                pins: [b"1357", b"2468"],
+            };
             let mut deck = Deck::new(&run, 0, &generated("476173", 1, 3).unwrap()).unwrap();
             let mut out = Vec::new();
             deck.write(1, 654_321, 77, &mut out);

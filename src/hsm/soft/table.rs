@@ -18,15 +18,26 @@ use crate::hsm::keyfile::{KeyFile, KeyFileError};
 use crate::hsm::soft::dukpt::Bdk;
 use crate::hsm::soft::mac::MacKey;
 use crate::hsm::soft::rsa::RsaKey;
-use crate::limits;
+use crate::limits::{KEY_LEAVES_MS, KEYS_MAX};
 use crate::pin::aes::Aes;
 use crate::pin::tdes::Tdes;
+
+/// The place of an id.
+#[derive(Clone, Default)]
+enum Place {
+    #[default]
+    Empty,
+    Held(Arc<Slot>),
+    /// A reload did not find it any more. Requests that were under way then name it by its id, and those of
+    /// connections that have not read their new settings yet. It goes with the first reload after this time.
+    Leaving(Arc<Slot>, WallMillis),
+}
 
 /// Every key of one moment.
 #[derive(Default)]
 pub(super) struct Table {
-    // The index is the key's id. A key that a reload did not find any more leaves a hole.
-    slots: Vec<Option<Arc<Slot>>>,
+    // The index is the key's id.
+    places: Vec<Place>,
     ids: Arc<HashMap<Arc<str>, KeyId>>,
 }
 
@@ -53,21 +64,22 @@ impl Table {
         now: WallMillis,
     ) -> Result<Self, KeyFileError> {
         let mut ids = HashMap::clone(&before.ids);
-        let mut slots = vec![None; before.slots.len()];
+        let mut places: Vec<_> = before.places.iter().map(|place| place.left(now)).collect();
         for key in file.keys() {
-            let next = u16::try_from(slots.len()).map_err(|_| KeyFileError::TooMany)?;
+            let next = u16::try_from(places.len()).map_err(|_| KeyFileError::TooMany)?;
             let id = *ids.entry(key.name().into()).or_insert(KeyId(next));
             if id.0 == next {
-                slots.push(None);
+                places.push(Place::Empty);
             }
-            if let Some(slot) = slots.get_mut(usize::from(id.0)) {
-                *slot = Some(Arc::new(Slot::new(file, key, before.slot(id).ok(), now)));
+            if let Some(place) = places.get_mut(usize::from(id.0)) {
+                let slot = Slot::new(file, key, before.slot(id).ok(), now);
+                *place = Place::Held(Arc::new(slot));
             }
         }
-        if slots.len() > limits::KEYS_MAX {
+        if places.len() > KEYS_MAX {
             return Err(KeyFileError::TooMany);
         }
-        Ok(Self { slots, ids: Arc::new(ids) })
+        Ok(Self { places, ids: Arc::new(ids) })
     }
 
     /// The same table with the key `id` as it is in the file now.
@@ -77,33 +89,52 @@ impl Table {
         id: KeyId,
         now: WallMillis,
     ) -> Result<Self, KeyFileError> {
-        let mut slots = self.slots.clone();
-        let had = self.slots.get(usize::from(id.0)).and_then(Option::as_deref);
-        if let (Some(slot), Some(had)) = (slots.get_mut(usize::from(id.0)), had) {
-            let key = file.get(&had.newest.name)?;
-            *slot = Some(Arc::new(Slot::new(file, key, Some(had), now)));
+        let mut places = self.places.clone();
+        if let Some(Place::Held(slot)) = places.get_mut(usize::from(id.0)) {
+            let key = file.get(&slot.newest.name)?;
+            *slot = Arc::new(Slot::new(file, key, Some(slot), now));
         }
-        Ok(Self { slots, ids: Arc::clone(&self.ids) })
+        Ok(Self { places, ids: Arc::clone(&self.ids) })
     }
 
     /// The id of the key of that name, if it is still there.
     pub(super) fn id(&self, name: &str) -> Option<KeyId> {
-        self.ids.get(name).copied().filter(|id| self.slot(*id).is_ok())
+        let id = *self.ids.get(name)?;
+        matches!(self.places.get(usize::from(id.0)), Some(Place::Held(_))).then_some(id)
     }
 
-    /// Every key with its id.
+    /// Every key with its id, but those that are leaving.
     pub(super) fn iter(&self) -> impl Iterator<Item = (KeyId, &Slot)> {
-        (0..).map(KeyId).zip(&self.slots).filter_map(|(id, slot)| Some((id, slot.as_deref()?)))
+        (0..).map(KeyId).zip(&self.places).filter_map(|(id, place)| match place {
+            Place::Held(slot) => Some((id, &**slot)),
+            Place::Leaving(..) | Place::Empty => None,
+        })
     }
 
     pub(super) fn slot(&self, id: KeyId) -> Result<&Slot, HsmError> {
-        let slot = self.slots.get(usize::from(id.0)).and_then(Option::as_deref);
-        slot.ok_or(HsmError::KeyUnknown)
+        match self.places.get(usize::from(id.0)) {
+            Some(Place::Held(slot) | Place::Leaving(slot, _)) => Ok(slot),
+            Some(Place::Empty) | None => Err(HsmError::KeyUnknown),
+        }
     }
 
     pub(super) fn of_type(&self, id: KeyId, key_type: KeyType) -> Result<&Slot, HsmError> {
         let slot = self.slot(id)?;
         if slot.newest.key_type == key_type { Ok(slot) } else { Err(HsmError::KeyUnusable) }
+    }
+}
+
+impl Place {
+    /// As it is after a reload that did not find the key.
+    fn left(&self, now: WallMillis) -> Self {
+        match self {
+            Self::Held(slot) => {
+                let until = now.0.saturating_add(KEY_LEAVES_MS);
+                Self::Leaving(Arc::clone(slot), WallMillis(until))
+            }
+            Self::Leaving(slot, until) if now < *until => Self::Leaving(Arc::clone(slot), *until),
+            Self::Leaving(..) | Self::Empty => Self::Empty,
+        }
     }
 }
 

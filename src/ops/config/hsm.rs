@@ -13,6 +13,9 @@ use crate::ops::config::Address;
 use crate::ops::config::check::{First, given, name, within};
 use crate::ops::config::source::{ConfigError, Source};
 
+/// Characters of the firmware that NC shows.
+const FIRMWARE_CHARACTERS: usize = 9;
+
 /// `[hsm]`
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,16 +35,19 @@ pub struct Hsm {
     pub wrong_pins_per_hour: u32,
     /// Six hex digits: what NC of every device must show of its LMK.
     pub lmk_check_value: Option<String>,
+    /// Firmware that a device may show in NC; any, where none is listed.
+    #[serde(default)]
+    pub firmware: Vec<String>,
     /// Longest PIN the devices are set to.
     #[serde(default = "default::pin_length")]
     pub pin_length: usize,
-    /// Milliseconds a command may take.
+    /// Milliseconds a command may take, at a device that has no own time.
     #[serde(default = "default::timeout_ms")]
     pub timeout_ms: u64,
     /// Seconds between two questions whether a device is well.
     #[serde(default = "default::health_seconds")]
     pub health_seconds: u64,
-    /// Milliseconds a connection may take to be made.
+    /// Milliseconds a connection may take to be made, to a device that has no own time.
     #[serde(default = "default::connect_ms")]
     pub connect_ms: u64,
     /// Milliseconds before the first try to connect again; doubled each time.
@@ -50,7 +56,7 @@ pub struct Hsm {
     /// Milliseconds up to which it is doubled.
     #[serde(default = "default::reconnect_max_ms")]
     pub reconnect_max_ms: u64,
-    /// When a device is left alone for a while.
+    /// When a device that has no own rule is left alone for a while.
     #[serde(default)]
     pub breaker: HsmBreaker,
     /// Name of a zone PIN key that only this switch uses.
@@ -119,6 +125,12 @@ pub struct HsmDevice {
     /// Commands under way or waiting, over all connections.
     #[serde(default = "default::in_flight")]
     pub in_flight: usize,
+    /// Milliseconds a command may take here.
+    pub timeout_ms: Option<u64>,
+    /// Milliseconds a connection may take to be made here.
+    pub connect_ms: Option<u64>,
+    /// When this one is left alone for a while.
+    pub breaker: Option<HsmBreaker>,
     /// TLS, where the device speaks it.
     pub tls: Option<HsmTls>,
 }
@@ -202,6 +214,7 @@ impl Hsm {
             ("transit_zpk", self.transit_zpk.is_some()),
             ("policy_pvk", self.policy_pvk.is_some()),
             ("lmk_check_value", self.lmk_check_value.is_some()),
+            ("firmware", !self.firmware.is_empty()),
             ("state", self.state.is_some()),
         ] {
             if given {
@@ -227,20 +240,25 @@ impl Hsm {
                           hsm.allow_test_keys = true in a test installation";
             return Err(source.error("hsm.lmk_check_value", reason));
         }
+        for (index, shown) in self.firmware.iter().enumerate() {
+            if shown.len() != FIRMWARE_CHARACTERS || !shown.bytes().all(|b| b.is_ascii_graphic()) {
+                let reason = "nine characters, as NC and /status show them";
+                return Err(source.error(&format!("hsm.firmware[{index}]"), reason));
+            }
+        }
         within(
             source,
             "hsm.pin_length",
             self.pin_length,
             limits::PIN_DIGITS_MIN..=limits::PIN_DIGITS_MAX,
         )?;
-        within(source, "hsm.timeout_ms", self.timeout_ms, 1..=limits::HSM_TIMEOUT_MS_MAX)?;
+        check_times(source, "hsm", self.timeout_ms, self.connect_ms)?;
         within(
             source,
             "hsm.health_seconds",
             self.health_seconds,
             1..=limits::HSM_HEALTH_SECONDS_MAX,
         )?;
-        within(source, "hsm.connect_ms", self.connect_ms, 1..=limits::CONNECT_MS_MAX)?;
         within(
             source,
             "hsm.reconnect_max_ms",
@@ -248,14 +266,7 @@ impl Hsm {
             1..=limits::RECONNECT_MS_MAX,
         )?;
         within(source, "hsm.reconnect_ms", self.reconnect_ms, 1..=self.reconnect_max_ms)?;
-        let failures = self.breaker.failures;
-        within(source, "hsm.breaker.failures", failures, 1..=limits::BREAKER_FAILURES_MAX)?;
-        within(
-            source,
-            "hsm.breaker.open_ms",
-            self.breaker.open_ms,
-            1..=limits::BREAKER_OPEN_MS_MAX,
-        )?;
+        self.breaker.check(source, "hsm.breaker")?;
         if self.devices.is_empty() {
             return Err(source.error("hsm.device", "missing: at least one [[hsm.device]]"));
         }
@@ -308,6 +319,25 @@ impl Hsm {
     }
 }
 
+/// Times that are given for all devices and for one.
+fn check_times(
+    source: &Source,
+    at: &str,
+    timeout_ms: u64,
+    connect_ms: u64,
+) -> Result<(), ConfigError> {
+    within(source, &format!("{at}.timeout_ms"), timeout_ms, 1..=limits::HSM_TIMEOUT_MS_MAX)?;
+    within(source, &format!("{at}.connect_ms"), connect_ms, 1..=limits::CONNECT_MS_MAX)
+}
+
+impl HsmBreaker {
+    fn check(self, source: &Source, at: &str) -> Result<(), ConfigError> {
+        let key = |key: &str| format!("{at}.{key}");
+        within(source, &key("failures"), self.failures, 1..=limits::BREAKER_FAILURES_MAX)?;
+        within(source, &key("open_ms"), self.open_ms, 1..=limits::BREAKER_OPEN_MS_MAX)
+    }
+}
+
 impl HsmDevice {
     /// A device with the defaults of everything else.
     #[must_use]
@@ -320,6 +350,9 @@ impl HsmDevice {
             connections: default::connections(),
             window: default::window(),
             in_flight: default::in_flight(),
+            timeout_ms: None,
+            connect_ms: None,
+            breaker: None,
             tls: None,
         }
     }
@@ -332,6 +365,8 @@ impl HsmDevice {
         within(source, &key("window"), self.window, 1..=limits::HSM_WINDOW_MAX)?;
         within(source, &key("in_flight"), self.in_flight, 1..=limits::HSM_IN_FLIGHT_MAX)?;
         within(source, &key("header"), self.header, 1..=255)?;
+        check_times(source, at, self.timeout_ms.unwrap_or(1), self.connect_ms.unwrap_or(1))?;
+        self.breaker.map_or(Ok(()), |breaker| breaker.check(source, &key("breaker")))?;
         let Some(tls) = &self.tls else { return Ok(()) };
         match (&tls.certificate, &tls.key) {
             (Some(_), None) => Err(source.error(&key("tls.key"), "missing: the certificate's key")),

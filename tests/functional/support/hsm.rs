@@ -49,7 +49,7 @@ pub(crate) fn token(key_type: &str, clear: &[u8]) -> String {
     text
 }
 
-fn check_value(clear: &[u8]) -> String {
+pub(crate) fn check_value(clear: &[u8]) -> String {
     let mut zeros = [0; 8];
     encrypt(clear, &mut zeros);
     hex::encode_upper(&zeros[..3])

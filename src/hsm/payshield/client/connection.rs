@@ -59,6 +59,8 @@ pub(super) enum Ending {
     Unreadable,
     #[error("the device has another LMK")]
     OtherLmk,
+    #[error("the device has firmware that is not on the list")]
+    OtherFirmware,
     #[error("the device did not answer in time")]
     Silent,
     #[error("the device says that it cannot work: see its console")]
@@ -77,6 +79,7 @@ impl Ending {
             Self::Broken(_) => "broken",
             Self::Unreadable => "unreadable",
             Self::OtherLmk => "other_lmk",
+            Self::OtherFirmware => "other_firmware",
             Self::Silent => "silent",
             Self::Unwell => "unwell",
             Self::Panicked => "panic",
@@ -89,6 +92,7 @@ impl From<Why> for Ending {
     fn from(why: Why) -> Self {
         match why {
             Why::OtherLmk => Self::OtherLmk,
+            Why::OtherFirmware => Self::OtherFirmware,
             Why::Silent => Self::Silent,
             Why::Unwell => Self::Unwell,
             Why::Stopped => Self::Stopped,
@@ -205,6 +209,20 @@ fn arm(mut sleep: Pin<&mut Sleep>, armed: &mut Now, cx: &mut Context<'_>, now: N
     }
 }
 
+/// Why a device that is well is kept out, and what that means to its connection.
+fn misfit(diagnosed: &Diagnosed, settings: &Settings) -> Option<(Quarantine, Event)> {
+    if shown(diagnosed) != Some(settings.lmk_check_value) {
+        let shown = diagnosed.lmk_check.0.get(..6).unwrap_or_default();
+        let why = Quarantine::OtherLmk { shown: shown.escape_ascii().to_string() };
+        return Some((why, Event::OtherLmk));
+    }
+    let firmware = &diagnosed.firmware.0;
+    let is_allowed = settings.firmware.is_empty()
+        || settings.firmware.iter().any(|allowed| allowed.as_bytes() == firmware);
+    let shown = firmware.escape_ascii().to_string();
+    (!is_allowed).then_some((Quarantine::OtherFirmware { shown }, Event::OtherFirmware))
+}
+
 /// The check value that NC shows, in bytes.
 fn shown(diagnosed: &Diagnosed) -> Option<CheckValue> {
     let mut value = CheckValue::default();
@@ -244,7 +262,7 @@ impl<'a> Wire<'a> {
         let action = self.session.step(now, event);
         self.device.serves(self.line, self.session.serves());
         if event == Event::Well && self.device.breaker.state(now) != BreakerState::Closed {
-            self.session.ask_by(now + self.shared.settings.breaker.open);
+            self.session.ask_by(now + self.device.settings.breaker.open);
         }
         match action {
             Action::Ask => self.ask(now),
@@ -294,7 +312,7 @@ impl<'a> Wire<'a> {
     /// Puts a command into the stream, or ends it.
     fn take(&mut self, job: Job, now: Now) {
         let Job { body, command, made_at, waiter } = job;
-        let time = self.shared.settings.timeout;
+        let time = self.device.settings.timeout;
         // One that has waited too long for its turn may still be done by another device. A peer that takes nothing
         // gets nothing more; behind an open breaker nothing is worth waiting for.
         let is_open = self.device.breaker.state(now) != BreakerState::Closed;
@@ -307,6 +325,7 @@ impl<'a> Wire<'a> {
         }
         match self.mux.insert(now, time, false, Awaiter::Command(command, waiter)) {
             Ok(id) => {
+                self.device.meters.waited.record(now.saturating_sub(made_at));
                 self.write(id, &body.0);
                 if command == *b"BA" {
                     self.output.has_secret();
@@ -320,7 +339,7 @@ impl<'a> Wire<'a> {
 
     /// Sends NC.
     fn ask(&mut self, now: Now) {
-        let time = self.shared.settings.timeout;
+        let time = self.device.settings.timeout;
         let Ok(id) = self.mux.insert(now, time, true, Awaiter::Probe) else { return };
         let mut body = BytesMut::with_capacity(8);
         body.extend_from_slice(b"NC");
@@ -416,18 +435,17 @@ impl<'a> Wire<'a> {
                     return Some(Event::Unwell);
                 };
                 device.has_firmware(&diagnosed.firmware.0);
-                if shown(diagnosed) != Some(self.shared.settings.lmk_check_value) {
-                    let shown = diagnosed.lmk_check.0.get(..6).unwrap_or_default();
-                    let why = Quarantine::OtherLmk { shown: shown.escape_ascii().to_string() };
+                if let Some((why, event)) = misfit(diagnosed, &self.shared.settings) {
                     let text = why.to_string();
                     if device.quarantine(why) {
                         tracing::error!(hsm = %device.settings.name, why = text, "a device is quarantined");
                     }
-                    return Some(Event::OtherLmk);
+                    return Some(event);
                 }
-                if matches!(device.quarantined().as_deref(), Some(Quarantine::OtherLmk { .. })) {
+                if device.quarantined().is_some_and(|why| why.is_of_diagnosis()) {
                     device.release();
                 }
+                device.meters.diagnosed.set(self.shared.clock.wall().unix_seconds());
                 // A breaker that has just opened stays so for its time; then one right answer closes it.
                 if device.breaker.state(now) != BreakerState::Open {
                     device.breaker.answered(now);

@@ -15,7 +15,7 @@ use crate::domain::clock::Now;
 use crate::hsm::payshield::client::meters::Meters;
 use crate::hsm::payshield::client::reply::Reply;
 use crate::hsm::payshield::client::settings::DeviceSettings;
-use crate::peer::breaker::{Breaker, BreakerRule, BreakerState};
+use crate::peer::breaker::{Breaker, BreakerState};
 
 /// How a command ends.
 #[derive(Debug)]
@@ -96,6 +96,11 @@ pub(super) enum Quarantine {
         /// What it shows, six hex digits.
         shown: String,
     },
+    /// NC shows firmware that is not on the configured list.
+    OtherFirmware {
+        /// What it shows.
+        shown: String,
+    },
     /// BU of a key does not say what the configuration says.
     Key {
         /// Name of the key.
@@ -105,6 +110,13 @@ pub(super) enum Quarantine {
     },
 }
 
+impl Quarantine {
+    /// Whether NC said it, and says otherwise when it is over.
+    pub(super) const fn is_of_diagnosis(&self) -> bool {
+        matches!(self, Self::OtherLmk { .. } | Self::OtherFirmware { .. })
+    }
+}
+
 impl fmt::Display for Quarantine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -112,6 +124,11 @@ impl fmt::Display for Quarantine {
                 f,
                 "it has another LMK (check value {shown}): load the LMK whose check value is \
                  hsm.lmk_check_value, or correct that"
+            ),
+            Self::OtherFirmware { shown } => write!(
+                f,
+                "its firmware {shown} is not on the list: add it to hsm.firmware once it is approved, \
+                 or install one that is"
             ),
             Self::Key { name, why } => write!(f, "key {name}: {why}"),
         }
@@ -166,11 +183,7 @@ pub struct DeviceStatus {
 }
 
 impl Device {
-    pub(super) fn new(
-        settings: DeviceSettings,
-        rule: BreakerRule,
-        jobs: Vec<mpsc::Sender<Job>>,
-    ) -> Self {
+    pub(super) fn new(settings: DeviceSettings, jobs: Vec<mpsc::Sender<Job>>) -> Self {
         let line = |jobs| Line {
             jobs,
             serves: AtomicBool::new(false),
@@ -178,7 +191,7 @@ impl Device {
             outstanding: AtomicUsize::new(0),
         };
         Self {
-            breaker: Breaker::new(rule),
+            breaker: Breaker::new(settings.breaker),
             meters: Meters::new(Arc::clone(&settings.name)),
             lines: jobs.into_iter().map(line).collect(),
             outstanding: AtomicUsize::new(0),
@@ -322,6 +335,11 @@ impl Device {
     pub(super) fn failed(&self, error: String) {
         self.last_error.store(Some(Arc::new(error)));
         self.failures.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Its firmware, once it told.
+    pub(super) fn firmware(&self) -> Option<Arc<String>> {
+        self.firmware.load_full()
     }
 
     /// Keeps its firmware. Read first: it is told every few seconds.

@@ -30,6 +30,9 @@ use crate::peer::told_to_stop;
 
 /// How often the start looks whether every device has been heard of.
 const LOOK: Duration = Duration::from_millis(5);
+/// How often a device in use is asked for the keys of a reload before it is passed over. One that is busy refuses
+/// further commands for a moment, and must not be out of use after the reload because of that.
+const TRIES: u32 = 5;
 
 /// The tasks of all devices. Dropping it ends them at once; [`Running::stop`] ends them in order.
 #[derive(Debug)]
@@ -98,8 +101,9 @@ impl PayShield {
             tasks.spawn(attend(Arc::clone(self), Arc::clone(device), stopped.clone()));
         }
         let running = Running { stop, tasks };
-        let settings = &self.pool.shared.settings;
-        let patience = settings.connect_time + 4 * settings.timeout;
+        let patience =
+            |device: &Arc<Device>| device.settings.connect_time + 4 * device.settings.timeout;
+        let patience = self.pool.devices.iter().map(patience).max().unwrap_or_default();
         let heard = async {
             while !self.pool.devices.iter().all(is_heard_of) {
                 tokio::time::sleep(LOOK).await;
@@ -109,16 +113,10 @@ impl PayShield {
             tracing::warn!("not every device of the HSM has answered yet");
         }
         for device in &self.pool.devices {
-            match device.quarantined().as_deref() {
-                Some(Quarantine::Key { name, why }) => {
-                    let device = device.settings.name.as_ref().into();
-                    return Err(StartError::Key {
-                        device,
-                        name: name.as_ref().into(),
-                        why: why.clone(),
-                    });
-                }
-                Some(Quarantine::OtherLmk { .. }) | None => {}
+            if let Some(Quarantine::Key { name, why }) = device.quarantined().as_deref() {
+                let device = device.settings.name.as_ref().into();
+                let name = name.as_ref().into();
+                return Err(StartError::Key { device, name, why: why.clone() });
             }
         }
         if !self.pool.is_usable() {
@@ -133,15 +131,15 @@ impl PayShield {
     /// As [`PayShield::start`].
     pub async fn examine(&self, reread: &Reread) -> Result<(), StartError> {
         for (index, device) in self.pool.devices.iter().enumerate() {
-            match self.pass(device, &reread.table).await {
+            match self.pass_again(device, &reread.table).await {
                 Ok(()) => {
                     reread.passed.fetch_or(bit(index), Ordering::Relaxed);
                 }
-                Err(NotPassed::NoAnswer | NotPassed::Quarantine(Quarantine::OtherLmk { .. })) => {}
                 Err(NotPassed::Quarantine(Quarantine::Key { name, why })) => {
                     let device = device.settings.name.as_ref().into();
                     return Err(StartError::Key { device, name: name.as_ref().into(), why });
                 }
+                Err(NotPassed::NoAnswer | NotPassed::Quarantine(_)) => {}
             }
         }
         Ok(())
@@ -166,6 +164,19 @@ impl PayShield {
             device.opened.notify_one();
         }
         Ok(())
+    }
+
+    /// As [`PayShield::pass`]; a device in use is asked again when it gives no answer.
+    async fn pass_again(&self, device: &Arc<Device>, table: &Table) -> Result<(), NotPassed> {
+        for _ in 1..TRIES {
+            match self.pass(device, table).await {
+                Err(NotPassed::NoAnswer) if device.is_usable(self.pool.now()) => {
+                    tokio::time::sleep(LOOK).await;
+                }
+                told => return told,
+            }
+        }
+        self.pass(device, table).await
     }
 
     /// Asks a device for the check value of every key.
@@ -234,17 +245,22 @@ async fn attend(hsm: Arc<PayShield>, device: Arc<Device>, stop: watch::Receiver<
     let every = hsm.pool.shared.settings.health;
     loop {
         device.show_load(hsm.pool.now());
+        hsm.pool.compare_firmware();
         if device.is_open() && !device.is_examined() {
             let table = hsm.keys.load_full();
             let name = &device.settings.name;
             match hsm.pass(&device, &table).await {
-                // Keys that changed meanwhile are examined anew.
-                Ok(()) if Arc::ptr_eq(&table, &hsm.keys.load_full()) => {
+                Ok(()) => {
                     device.examined(true);
-                    tracing::info!(hsm = %name, keys = table.iter().count(), "a device has our LMK and keys");
+                    // Keys that changed meanwhile are examined anew. Looked at last: whoever changes them looks at
+                    // the devices afterwards.
+                    if Arc::ptr_eq(&table, &hsm.keys.load()) {
+                        tracing::info!(hsm = %name, keys = table.iter().count(), "a device has our LMK and keys");
+                    } else {
+                        device.examined(false);
+                    }
                     continue;
                 }
-                Ok(()) => continue,
                 Err(NotPassed::Quarantine(why)) => {
                     let text = why.to_string();
                     if device.quarantine(why) {

@@ -61,7 +61,7 @@ async fn once(
 ) -> Closed {
     let closed = |why| Closed { why, served: false };
     let told = || told_to_stop(stop.clone());
-    let attempt = within(shared, connect(&device.settings.address), told());
+    let attempt = within(device, connect(&device.settings.address), told());
     let stream = match refusing(attempt, jobs).await {
         Ok(stream) => stream,
         Err(why) => return closed(why),
@@ -69,7 +69,7 @@ async fn once(
     let Some(tls) = &device.settings.tls else {
         return connection::run(shared, device, line, stream, jobs, told()).await;
     };
-    match refusing(within(shared, tls.connect(stream), told()), jobs).await {
+    match refusing(within(device, tls.connect(stream), told()), jobs).await {
         Ok(stream) => connection::run(shared, device, line, stream, jobs, told()).await,
         Err(why) => closed(why),
     }
@@ -77,13 +77,13 @@ async fn once(
 
 /// Waits for something that has the time of connecting, unless we stop.
 async fn within<T>(
-    shared: &Shared,
+    device: &Device,
     what: impl Future<Output = std::io::Result<T>>,
     stop: impl Future<Output = ()>,
 ) -> Result<T, Ending> {
     let failed = |error: std::io::Error| Ending::NotConnected(error.kind());
     tokio::select! {
-        done = tokio::time::timeout(shared.settings.connect_time, what) => match done {
+        done = tokio::time::timeout(device.settings.connect_time, what) => match done {
             Ok(done) => done.map_err(failed),
             Err(_) => Err(Ending::NotConnected(std::io::ErrorKind::TimedOut)),
         },

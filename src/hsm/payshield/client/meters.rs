@@ -24,6 +24,10 @@ pub(super) struct Meters {
     pub(super) connections: Gauge,
     /// Commands under way.
     pub(super) in_flight: Gauge,
+    /// When it last passed its diagnosis, Unix time.
+    pub(super) diagnosed: Gauge,
+    /// Time a command waits until it is written to a connection.
+    pub(super) waited: Histogram,
     /// 1 while its breaker lets nothing through.
     pub(super) breaker: Gauge,
     /// 1 while it has another LMK, or a key does not pass its check.
@@ -49,6 +53,8 @@ impl Meters {
             up: gauge!("pinion_hsm_up", "hsm" => name()),
             connections: gauge!("pinion_hsm_connections", "hsm" => name()),
             in_flight: gauge!("pinion_hsm_in_flight", "hsm" => name()),
+            diagnosed: gauge!("pinion_hsm_diagnosed_timestamp_seconds", "hsm" => name()),
+            waited: histogram!("pinion_hsm_queue_seconds", "hsm" => name()),
             breaker: gauge!("pinion_hsm_breaker_open", "hsm" => name()),
             quarantined: gauge!("pinion_hsm_quarantined", "hsm" => name()),
             late: unmatched("late"),

@@ -4,7 +4,7 @@
 //! work; never after an answer about keys, blocks or PINs. **Never here:** what a command means (`commands`).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::BytesMut;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -40,6 +40,9 @@ pub(super) struct Pool {
     pub(super) shared: Arc<Shared>,
     pub(super) devices: Box<[Arc<Device>]>,
     turn: AtomicUsize,
+    /// Two devices have shown different firmware.
+    differs: AtomicBool,
+    firmware: metrics::Gauge,
 }
 
 /// The connections' ends that their tasks take.
@@ -54,13 +57,19 @@ impl Pool {
             let channel = |_| mpsc::channel(device.in_flight.max(1));
             let (senders, receivers): (Vec<_>, Vec<_>) =
                 (0..device.connections.max(1)).map(channel).unzip();
-            let device = Arc::new(Device::new(device.clone(), settings.breaker, senders));
+            let device = Arc::new(Device::new(device.clone(), senders));
             let lines = receivers.into_iter().enumerate();
             idle.extend(lines.map(|(line, jobs)| (Arc::clone(&device), line, jobs)));
             devices.push(device);
         }
         let shared = Arc::new(Shared { settings, clock });
-        let pool = Self { shared, devices: devices.into(), turn: AtomicUsize::new(0) };
+        let pool = Self {
+            shared,
+            devices: devices.into(),
+            turn: AtomicUsize::new(0),
+            differs: AtomicBool::new(false),
+            firmware: metrics::gauge!("pinion_hsm_firmware_differs"),
+        };
         (pool, Idle(idle))
     }
 
@@ -84,6 +93,21 @@ impl Pool {
     pub(super) fn status(&self) -> Vec<DeviceStatus> {
         let now = self.now();
         self.devices.iter().map(|device| device.status(now)).collect()
+    }
+
+    /// Tells when devices have different firmware: what one refuses another may do. Which may serve is for
+    /// `hsm.firmware` to say, since an upgrade goes device by device.
+    pub(super) fn compare_firmware(&self) {
+        let mut known = self.devices.iter().filter_map(|device| device.firmware());
+        let first = known.next();
+        let differs = known.any(|other| Some(other) != first);
+        self.firmware.set(if differs { 1.0 } else { 0.0 });
+        if self.differs.swap(differs, Ordering::Relaxed) != differs {
+            tracing::warn!(
+                differs,
+                "whether the firmware of the HSM's devices differs has changed: see /status"
+            );
+        }
     }
 
     /// The usable device with the fewest commands under way; those with as few take turns.

@@ -17,6 +17,8 @@ pub(super) enum Event {
     Well,
     /// The device has another LMK.
     OtherLmk,
+    /// The device has firmware that is not on the list.
+    OtherFirmware,
     /// The device said that it is not well.
     Unwell,
     /// The question got no answer.
@@ -49,6 +51,8 @@ pub(super) enum Action {
 pub(super) enum Why {
     /// The device has another LMK than the configured one.
     OtherLmk,
+    /// The device has firmware that is not on the configured list.
+    OtherFirmware,
     /// The device did not answer.
     Silent,
     /// The device says that it cannot work.
@@ -107,6 +111,7 @@ impl Session {
             (State::Closed, _) => (State::Closed, Action::Wait),
             (State::New, Event::Connected) => (State::New, Action::Ask),
             (_, Event::OtherLmk) => (State::Closed, Action::Close(Why::OtherLmk)),
+            (_, Event::OtherFirmware) => (State::Closed, Action::Close(Why::OtherFirmware)),
             (_, Event::Unwell) => (State::Closed, Action::Close(Why::Unwell)),
             (_, Event::Silence) => (State::Closed, Action::Close(Why::Silent)),
             (State::New, Event::Well) => (State::Serving { asked: false }, Action::Serve),
@@ -150,10 +155,11 @@ impl Session {
 mod tests {
     use super::*;
 
-    const EVENTS: [Event; 9] = [
+    const EVENTS: [Event; 10] = [
         Event::Connected,
         Event::Well,
         Event::OtherLmk,
+        Event::OtherFirmware,
         Event::Unwell,
         Event::Silence,
         Event::Unanswered,
@@ -188,10 +194,12 @@ mod tests {
         New + Connected -> New, Ask
         New + Well -> Serving { asked: false }, Serve
         New + OtherLmk -> Closed, Close(OtherLmk)
+        New + OtherFirmware -> Closed, Close(OtherFirmware)
         New + Unwell -> Closed, Close(Unwell)
         New + Silence -> Closed, Close(Silent)
         New + Stop -> Closed, Close(Stopped)
         Serving { asked: false } + OtherLmk -> Closed, Close(OtherLmk)
+        Serving { asked: false } + OtherFirmware -> Closed, Close(OtherFirmware)
         Serving { asked: false } + Unwell -> Closed, Close(Unwell)
         Serving { asked: false } + Silence -> Closed, Close(Silent)
         Serving { asked: false } + Unanswered -> Serving { asked: true }, Ask
@@ -199,10 +207,12 @@ mod tests {
         Serving { asked: false } + Stop -> Stopping, Wait
         Serving { asked: true } + Well -> Serving { asked: false }, Wait
         Serving { asked: true } + OtherLmk -> Closed, Close(OtherLmk)
+        Serving { asked: true } + OtherFirmware -> Closed, Close(OtherFirmware)
         Serving { asked: true } + Unwell -> Closed, Close(Unwell)
         Serving { asked: true } + Silence -> Closed, Close(Silent)
         Serving { asked: true } + Stop -> Stopping, Wait
         Stopping + OtherLmk -> Closed, Close(OtherLmk)
+        Stopping + OtherFirmware -> Closed, Close(OtherFirmware)
         Stopping + Unwell -> Closed, Close(Unwell)
         Stopping + Silence -> Closed, Close(Silent)
         Stopping + Idle -> Closed, Close(Stopped)

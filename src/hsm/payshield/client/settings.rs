@@ -21,20 +21,16 @@ pub struct Settings {
     pub devices: Vec<DeviceSettings>,
     /// First three bytes of the check value that NC shows for that LMK.
     pub lmk_check_value: CheckValue,
+    /// Firmware that a device may show in NC; any, where none is listed.
+    pub firmware: Vec<Box<str>>,
     /// Characters of a PIN under a variant or TDES key block LMK: longest PIN plus one.
     pub pin_digits: usize,
-    /// Time a command has.
-    pub timeout: Duration,
     /// Time between two questions whether a device is well.
     pub health: Duration,
-    /// Time to connect.
-    pub connect_time: Duration,
     /// Wait before the first reconnect; doubled, with jitter, for each further one.
     pub reconnect: Duration,
     /// The longest wait before a reconnect.
     pub reconnect_max: Duration,
-    /// When a device is left alone.
-    pub breaker: BreakerRule,
     /// Decimalization tables as devices take them that want them encrypted: digits, and what is sent for them.
     pub tables: Vec<([u8; 16], TableToken)>,
     /// Where keys that partners changed are kept.
@@ -60,6 +56,12 @@ pub struct DeviceSettings {
     pub window: usize,
     /// Commands under way or waiting for a place, over all connections.
     pub in_flight: usize,
+    /// Time a command has.
+    pub timeout: Duration,
+    /// Time to connect.
+    pub connect_time: Duration,
+    /// When it is left alone.
+    pub breaker: BreakerRule,
 }
 
 impl DeviceSettings {

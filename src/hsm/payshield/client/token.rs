@@ -11,7 +11,7 @@ use crate::hsm::payshield::wire::key::{BLOCK_HEADER, Key, KeyType as TypeCode, S
 use crate::hsm::payshield::wire::option::BdkFlag;
 use crate::hsm::payshield::wire::scan::{Assume, Field, Reader};
 
-/// A key under the LMK: `U`, `T`, `X`, `Y` and hex digits, hex digits alone, a Thales block `S`, a TR-31 block `R`.
+/// A key under the LMK: `U`, `T`, `X`, `Y` and hex digits, hex digits alone, or a Thales block `S`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
     text: Box<[u8]>,
@@ -22,16 +22,25 @@ pub struct Token {
 enum Form {
     Ecb(Scheme),
     Block,
-    Tr31,
 }
 
 /// A text is no key under an LMK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "no key under an LMK: expected U or X and 32 hex digits, T or Y and 48, 16 or 32 hex digits, \
-     or a key block that begins with S or R and has the length it says"
-)]
-pub struct NoToken;
+#[non_exhaustive]
+pub enum NoToken {
+    /// It has no form of one.
+    #[error(
+        "no key under an LMK: expected U or X and 32 hex digits, T or Y and 48, 16 or 32 hex digits, \
+         or a key block that begins with S and has the length it says"
+    )]
+    Form,
+    /// Devices take TR-31 blocks only where keys come in or go out (A6, A8), and answer A1 to one anywhere else.
+    #[error(
+        "a TR-31 key block (R) is a key under a ZMK, not under an LMK: have the device import it \
+         (A6), and give the token that it answers"
+    )]
+    UnderZmk,
+}
 
 impl Token {
     /// Takes the text of a key; spaces around it do not count.
@@ -46,14 +55,14 @@ impl Token {
             let form = match Key::read(&mut reader) {
                 Ok(Key::Ecb(scheme, _)) => Form::Ecb(scheme),
                 Ok(Key::Block(_)) => Form::Block,
-                Ok(Key::Tr31(_)) => Form::Tr31,
+                Ok(Key::Tr31(_)) => return Err(NoToken::UnderZmk),
                 Ok(Key::Stored(..)) | Err(_) => continue,
             };
             if reader.left().is_empty() {
                 return Ok(Self { text: text.into(), form });
             }
         }
-        Err(NoToken)
+        Err(NoToken::Form)
     }
 
     /// As commands take it.
@@ -65,7 +74,6 @@ impl Token {
                 Key::Ecb(scheme, self.text.get(letters..).unwrap_or_default())
             }
             Form::Block => Key::Block(self.text.get(1..).unwrap_or_default()),
-            Form::Tr31 => Key::Tr31(self.text.get(1..).unwrap_or_default()),
         }
     }
 
@@ -78,7 +86,7 @@ impl Token {
     /// Whether it is a key block: those say themselves what they are.
     #[must_use]
     pub const fn is_block(&self) -> bool {
-        matches!(self.form, Form::Block | Form::Tr31)
+        matches!(self.form, Form::Block)
     }
 
     /// Whether it is a key block under an AES LMK.
@@ -98,7 +106,7 @@ impl Token {
     #[must_use]
     pub fn length_flag(&self) -> u8 {
         match (self.form, self.text.len()) {
-            (Form::Block | Form::Tr31, _) => b'F',
+            (Form::Block, _) => b'F',
             (Form::Ecb(Scheme::U | Scheme::X), _) | (Form::Ecb(Scheme::Bare), 32) => b'1',
             (Form::Ecb(Scheme::T | Scheme::Y), _) | (Form::Ecb(Scheme::Bare), 48) => b'2',
             (Form::Ecb(_), _) => b'0',
@@ -112,7 +120,6 @@ impl Token {
             Form::Ecb(Scheme::Bare) => b'0',
             Form::Ecb(scheme) => scheme.letter().unwrap_or(b'0'),
             Form::Block => b'S',
-            Form::Tr31 => b'R',
         }
     }
 }
@@ -240,11 +247,6 @@ mod tests {
             b'F',
             b'S',
         );
-        check(
-            "RB0080K0TN00N00001C414014375212C24995E405B5EE052CB92B67F445EA2680F6751088F9F1C228",
-            b'F',
-            b'R',
-        );
         let aes = "S10096P0TN00E0003DDAD808976114849F5464E8944D2205F25A308863340D066ADCDA79E3B1F08AC034229C023D01106";
         check(aes, b'F', b'S');
         assert!(Token::parse(aes.as_bytes()).unwrap().is_under_aes());
@@ -264,7 +266,14 @@ mod tests {
             "U1EF828AA8F6B80EB83E19FBC373F3A8500",
             "S00072P0TB00E0001EA42",
         ] {
-            assert_eq!(Token::parse(text.as_bytes()), Err(NoToken), "{text}");
+            assert_eq!(Token::parse(text.as_bytes()), Err(NoToken::Form), "{text}");
+        }
+        // Blocks of a 10K, `shared/domain/hsm.md` 3.4.
+        for text in [
+            "RB0080K0TN00N00001C414014375212C24995E405B5EE052CB92B67F455EA2680F6751088F9F1C228",
+            "RA0072K0TN00N0000F40D5672C6D0EC86F860BA88D44D00F0CA9A8CE8CD2F640287A9A9EB",
+        ] {
+            assert_eq!(Token::parse(text.as_bytes()), Err(NoToken::UnderZmk), "{text}");
         }
     }
 

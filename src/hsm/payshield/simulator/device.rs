@@ -11,6 +11,7 @@ use crate::hsm::payshield::simulator::lmk_pin::PinLmk;
 use crate::hsm::payshield::simulator::mac::Cipher;
 use crate::hsm::payshield::simulator::random::Random;
 use crate::hsm::payshield::simulator::run::{Desk, Reply, run};
+use crate::hsm::payshield::wire::field::Firmware;
 use crate::hsm::payshield::wire::message::{Opening, answer_code};
 use crate::hsm::payshield::wire::{ErrorCode, Settings, decode_request};
 
@@ -18,6 +19,8 @@ use crate::hsm::payshield::wire::{ErrorCode, Settings, decode_request};
 const NO_CODE: [u8; 2] = *b"ZZ";
 /// Connections a device has, if nothing else is set.
 const SOCKETS: usize = 64;
+/// Firmware of the device whose answers these are.
+const FIRMWARE: Firmware = Firmware(*b"1084-0906");
 /// Begins a trailer.
 const TRAILER: u8 = 0x19;
 
@@ -36,6 +39,8 @@ pub struct Setup {
     pub encrypted_tables: bool,
     /// Connections at a time over all ports: NO tells it, and further ones are closed at once.
     pub sockets: usize,
+    /// Firmware that NC and NO show.
+    pub firmware: Firmware,
     /// Seed of keys, PINs and fills, so that they come again; without one they are random.
     pub random_seed: Option<u64>,
 }
@@ -49,6 +54,7 @@ impl Default for Setup {
             pci: false,
             encrypted_tables: false,
             sockets: SOCKETS,
+            firmware: FIRMWARE,
             random_seed: None,
         }
     }
@@ -61,6 +67,7 @@ pub(super) struct State {
     pub(super) pci: bool,
     pub(super) pins: PinLmk,
     pub(super) sockets: usize,
+    pub(super) firmware: Firmware,
     pub(super) random: Random,
     tables: Option<Cipher>,
 }
@@ -104,6 +111,7 @@ impl Device {
             pci: setup.pci,
             pins: PinLmk::new(),
             sockets: setup.sockets,
+            firmware: setup.firmware,
             random: Random::new(setup.random_seed),
             tables,
         };

@@ -8,6 +8,8 @@ use std::sync::{Arc, OnceLock};
 
 use zeroize::Zeroizing;
 
+use crate::hsm::key::Algorithm;
+use crate::hsm::modes;
 use crate::hsm::payshield::simulator::kept::Kept;
 use crate::hsm::payshield::simulator::keyblock::Protection;
 use crate::hsm::payshield::simulator::lmk::{self, Kind, Way, apply, key_of};
@@ -104,12 +106,34 @@ impl OpenKey {
         Ok(self.0.cipher.get_or_init(|| made))
     }
 
+    /// CMAC of a message, or of its end, where the pieces before it have left a chaining value.
+    ///
+    /// # Errors
+    /// A key of a length that no cipher has: 27.
+    pub(super) fn cmac(
+        &self,
+        before: Option<&[u8]>,
+        message: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, ErrorCode> {
+        // The block that encrypts to the chaining value stands for the pieces before.
+        let mut whole = Zeroizing::new(before.unwrap_or_default().to_vec());
+        self.cipher()?.decrypt(&mut whole);
+        whole.extend_from_slice(message);
+        let key = self.expose();
+        let made = match (self.0.aes, key.len()) {
+            (true, _) => modes::cmac(Algorithm::Aes, key, &whole),
+            (false, 8) => modes::cmac(Algorithm::Tdes, &Zeroizing::new(key.repeat(3)), &whole),
+            (false, _) => modes::cmac(Algorithm::Tdes, key, &whole),
+        };
+        made.ok_or(ErrorCode::KEY_LENGTH)
+    }
+
     /// Sixteen hex digits of its check value: zeros encrypted, or for AES their CMAC.
     pub(super) fn check_value(&self) -> Result<[u8; 16], ErrorCode> {
         let cipher = self.cipher()?;
-        let mut zeros = vec![0; cipher.block_bytes()];
+        let mut zeros = Zeroizing::new(vec![0; cipher.block_bytes()]);
         if self.0.aes {
-            zeros = cipher.cmac(&[0; 16], &[0; 16]);
+            zeros = self.cmac(None, &[0; 16])?;
         } else {
             cipher.encrypt(&mut zeros);
         }
@@ -306,4 +330,28 @@ pub(super) fn seal_ecb(
     let mut bytes = Zeroizing::new(key.expose().to_vec());
     apply(under, scheme, Way::Seal, &mut bytes);
     Ok(SealedKey::Ecb(scheme, hex::encode_upper(&*bytes).into_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// NIST SP 800-38B, D.4: whole, and in pieces of whole blocks of which the last may be nothing.
+    #[test]
+    fn a_cmac_goes_on_where_the_pieces_before_have_ended() {
+        let bytes = |hex: &str| hex::decode(hex).unwrap();
+        let key = bytes("8aa83bf8cbda10620bc1bf19fbb6cd58bc313d4a371ca8b5");
+        let key = OpenKey::new(Zeroizing::new(key), false);
+        let message = bytes("6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51");
+        for (length, want) in [(20, "743ddbe0ce2dc2ed"), (32, "33e6b1092400eae5")] {
+            let message = &message[..length];
+            assert_eq!(hex::encode(&*key.cmac(None, message).unwrap()), want);
+            for cut in (8..=length).step_by(8) {
+                let (first, rest) = message.split_at(cut);
+                let before = key.cipher().unwrap().chain(&[0; 8], first);
+                let made = key.cmac(Some(&before), rest).unwrap();
+                assert_eq!(hex::encode(&*made), want, "{length} cut at {cut}");
+            }
+        }
+    }
 }

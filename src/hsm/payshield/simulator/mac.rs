@@ -1,6 +1,7 @@
-//! MACs over any block cipher: CBC-MAC (ISO 9797-1 algorithm 1), the retail MAC (algorithm 3) and CMAC.
+//! Block ciphers with their keys set up, CBC-MAC (ISO 9797-1 algorithm 1) and the retail MAC (algorithm 3), both from
+//! any chaining value on.
 //!
-//! **Never here:** which key; what a command means.
+//! **Never here:** which key; what a command means; CMAC (`hsm::modes`).
 
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use aes::{Aes128, Aes192, Aes256};
@@ -117,46 +118,10 @@ impl Cipher {
         }
         state
     }
-
-    /// CMAC (NIST SP 800-38B) from `before` on, which is zeros for a whole message.
-    pub(super) fn cmac(&self, before: &[u8], message: &[u8]) -> Vec<u8> {
-        let size = self.block_bytes();
-        let whole = !message.is_empty() && message.len().is_multiple_of(size);
-        let last_at = message.len().saturating_sub(1) / size * size;
-        let (head, last) = message.split_at(last_at.min(message.len()));
-        let mut subkey = vec![0; size];
-        self.encrypt(&mut subkey);
-        double(&mut subkey);
-        if !whole {
-            double(&mut subkey);
-        }
-        let mut block = vec![0; size];
-        block.iter_mut().zip(last.iter().chain(&[0x80])).for_each(|(to, from)| *to = *from);
-        mix(&mut block, &subkey);
-        let mut state = self.chain(before, head);
-        mix(&mut state, &block);
-        self.encrypt(&mut state);
-        state
-    }
 }
 
 fn mix(to: &mut [u8], from: &[u8]) {
     to.iter_mut().zip(from).for_each(|(to, from)| *to ^= from);
-}
-
-/// Doubles in the field of the block size.
-fn double(block: &mut [u8]) {
-    let polynomial = if block.len() == 16 { 0x87 } else { 0x1B };
-    let carry = block.first().is_some_and(|byte| 0x80 <= *byte);
-    let mut low = 0;
-    for byte in block.iter_mut().rev() {
-        let high = *byte >> 7;
-        *byte = *byte << 1 | low;
-        low = high;
-    }
-    if let Some(last) = block.last_mut().filter(|_| carry) {
-        *last ^= polynomial;
-    }
 }
 
 /// The retail MAC: single DES over all blocks, decryption with the second part, encryption with the last.
@@ -173,24 +138,6 @@ pub(super) fn retail(key: &[u8], before: &[u8], message: &[u8]) -> Option<Vec<u8
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// NIST SP 800-38B, D.1 and D.4.
-    #[test]
-    fn cmac_of_the_standard() {
-        #[track_caller]
-        fn check(cipher: &Cipher, message: &str, want: &str) {
-            let zeros = vec![0; cipher.block_bytes()];
-            let mac = cipher.cmac(&zeros, &hex::decode(message).unwrap());
-            assert_eq!(hex::encode(mac), want);
-        }
-        let aes = Cipher::aes(&hex::decode("2b7e151628aed2a6abf7158809cf4f3c").unwrap()).unwrap();
-        check(&aes, "", "bb1d6929e95937287fa37d129b756746");
-        check(&aes, "6bc1bee22e409f96e93d7e117393172a", "070a16b46b4d4144f79bdd9dd04a287c");
-        let key = hex::decode("8aa83bf8cbda10620bc1bf19fbb6cd58bc313d4a371ca8b5").unwrap();
-        let tdes = Cipher::des(&key).unwrap();
-        check(&tdes, "", "b7a688e122ffaf95");
-        check(&tdes, "6bc1bee22e409f96", "8e8f293136283797");
-    }
 
     /// Values another package computed.
     #[test]

@@ -1,13 +1,14 @@
 //! A module opened from files: what a reload and an exchange of a zone key keep and change.
 
+use crate::hsm::Hsm;
 use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
 use crate::hsm::keyfile::{KeyFile, KeyFileError};
 use crate::hsm::lmk::Lmk;
 use crate::hsm::soft::SoftHsm;
 use crate::hsm::soft::tests::{clock, demo, now};
-use crate::hsm::{Hsm, HsmError};
 
-/// A reload keeps ids, also of keys that moved in the order of names, and leaves a hole for one that went.
+/// A reload keeps ids, also of keys that moved in the order of names. One that went has no name any more; what was
+/// under way with it still finds it for a while, however often the files are read.
 #[test]
 fn reload_keeps_key_ids() {
     let dir = tempfile::tempdir().unwrap();
@@ -30,7 +31,10 @@ fn reload_keeps_key_ids() {
     hsm.reload().unwrap();
     assert_eq!(hsm.key("zpk.b"), Some(b));
     assert_eq!(hsm.key("zpk.c"), None);
-    assert_eq!(now(hsm.check_value(c)), Err(HsmError::KeyUnknown));
+    assert!(hsm.keys().iter().all(|key| &*key.name != "zpk.c"));
+    assert!(now(hsm.check_value(c)).is_ok());
+    hsm.reload().unwrap();
+    assert!(now(hsm.check_value(c)).is_ok());
     assert!(hsm.key("zpk.a").is_some_and(|a| a != b && a != c));
     let a = hsm.key("zpk.a");
     file.replace(ClearKey::generate("audit", KeyType::Audit, Algorithm::Hmac).unwrap()).unwrap();

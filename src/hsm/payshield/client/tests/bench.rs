@@ -16,7 +16,7 @@ use crate::hsm::lmk::Lmk;
 use crate::hsm::payshield::client::{
     DeviceSettings, KeyKind, KeyPlan, KeySettings, PayShield, Running, Settings, StartError, Token,
 };
-use crate::hsm::payshield::simulator::{self, Kind, Options};
+use crate::hsm::payshield::simulator::{self, Kind, Options, Setup};
 use crate::hsm::payshield::wire::key::KeyType as Code;
 use crate::hsm::soft::SoftHsm;
 use crate::peer::breaker::BreakerRule;
@@ -81,9 +81,18 @@ pub(super) async fn device(lmk: Kind) -> simulator::Running {
     device_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), lmk).await
 }
 
+/// One with the variant LMK that is otherwise as this says.
+pub(super) async fn device_with(set: impl FnOnce(&mut Setup)) -> simulator::Running {
+    device_set(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), set).await
+}
+
 pub(super) async fn device_at(address: SocketAddr, lmk: Kind) -> simulator::Running {
+    device_set(address, |setup| setup.lmks = vec![lmk]).await
+}
+
+async fn device_set(address: SocketAddr, set: impl FnOnce(&mut Setup)) -> simulator::Running {
     let mut options = Options::new(vec![address]);
-    options.setup.lmks = vec![lmk];
+    set(&mut options.setup);
     options.setup.authorised = true;
     options.setup.settings.header = 6;
     simulator::start(options).await.unwrap()
@@ -99,19 +108,20 @@ pub(super) fn settings(addresses: &[SocketAddr], lmk: Kind) -> Settings {
         connections: 2,
         window: 64,
         in_flight: 256,
+        timeout: Duration::from_millis(500),
+        connect_time: Duration::from_millis(500),
+        breaker: BreakerRule { failures: 5, open: Duration::from_millis(100), eject_share: 1.0 },
     });
     let mut lmk_check_value = [0; 3];
     hex::decode_to_slice(&lmk.check_value()[..6], &mut lmk_check_value).unwrap();
     Settings {
         devices: devices.collect(),
         lmk_check_value,
+        firmware: Vec::new(),
         pin_digits: 13,
-        timeout: Duration::from_millis(500),
         health: Duration::from_millis(200),
-        connect_time: Duration::from_millis(500),
         reconnect: Duration::from_millis(10),
         reconnect_max: Duration::from_millis(50),
-        breaker: BreakerRule { failures: 5, open: Duration::from_millis(100), eject_share: 1.0 },
         tables: Vec::new(),
         state: None::<PathBuf>,
     }

@@ -11,6 +11,7 @@ use crate::domain::pin::{BlockFormat, PresentedPin, Reference};
 use crate::hsm::payshield::client::tests::bench::*;
 use crate::hsm::payshield::client::{DeviceStatus, PayShield, StartError};
 use crate::hsm::payshield::simulator::{FaultRules, Kind, Running as Device};
+use crate::hsm::payshield::wire::field::Firmware;
 use crate::hsm::{Hsm, HsmError, Verdict};
 
 fn ports(devices: &[&Device]) -> Vec<SocketAddr> {
@@ -89,7 +90,7 @@ async fn what_one_device_loses_another_is_asked() {
     let devices = [device(Kind::Variant).await, device(Kind::Variant).await];
     let all = ports(&[&devices[0], &devices[1]]);
     let mut settings = settings(&all, Kind::Variant);
-    settings.timeout = Duration::from_millis(150);
+    settings.devices.iter_mut().for_each(|device| device.timeout = Duration::from_millis(150));
     let client = start(settings, &plan(Kind::Variant)).await.unwrap();
     devices[0].tell(faults(|rules| rules.loss = 0.3)).unwrap();
     assert_eq!(verify_many(&client.hsm, 60).await, (60, 0));
@@ -109,6 +110,23 @@ async fn what_one_device_loses_another_is_asked() {
     let reference = Reference::Pvv(*b"1234");
     let answer = client.hsm.verify(&pin.into(), &account(), &visa(&client.hsm), &reference).await;
     assert_eq!(answer, Err(HsmError::KeyUnusable));
+}
+
+/// Two devices that answer after 200 ms: one has so much time, the other never answers in its own, and what it was
+/// asked is done by the first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_device_has_its_own_time() {
+    let devices = [device(Kind::Variant).await, device(Kind::Variant).await];
+    let mut settings = settings(&ports(&[&devices[0], &devices[1]]), Kind::Variant);
+    settings.devices[0].timeout = Duration::from_secs(5);
+    settings.devices[1].timeout = Duration::from_millis(100);
+    let client = start(settings, &plan(Kind::Variant)).await.unwrap();
+    for device in &devices {
+        device.tell(faults(|rules| rules.latency_ms = 200)).unwrap();
+    }
+    assert_eq!(verify_many(&client.hsm, 40).await, (40, 0));
+    until(&client.hsm, "the second is found out", |devices| devices[1].state != "up").await;
+    assert_eq!(client.hsm.devices()[0].state, "up");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -159,6 +177,26 @@ async fn a_device_with_another_lmk_is_quarantined() {
     let [other, _second] = devices;
     other.stop().await;
     let _right = device_at(all[0], Kind::Variant).await;
+    until(&client.hsm, "it is up", |devices| devices[0].state == "up").await;
+}
+
+#[tokio::test]
+async fn a_device_whose_firmware_is_not_listed_is_quarantined() {
+    let upgraded = device_with(|setup| setup.firmware = Firmware(*b"1084-0907")).await;
+    let devices = [upgraded, device(Kind::Variant).await];
+    let all = ports(&[&devices[0], &devices[1]]);
+    let mut settings = settings(&all, Kind::Variant);
+    settings.firmware = vec!["1084-0905".into(), "1084-0906".into()];
+    let client = start(settings, &plan(Kind::Variant)).await.unwrap();
+    let status = client.hsm.devices();
+    assert_eq!((status[0].state, status[1].state), ("quarantined", "up"));
+    let why = status[0].last_error.as_deref().unwrap();
+    assert!(why.contains("1084-0907") && why.contains("hsm.firmware"), "{why}");
+    assert_eq!(verify_many(&client.hsm, 10).await, (10, 0));
+    // It goes back to what it was.
+    let [upgraded, _second] = devices;
+    upgraded.stop().await;
+    let _back = device_at(all[0], Kind::Variant).await;
     until(&client.hsm, "it is up", |devices| devices[0].state == "up").await;
 }
 

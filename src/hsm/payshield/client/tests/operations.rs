@@ -1,11 +1,14 @@
 //! Every operation, once with the devices and once with the software module: they agree.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
 use crate::domain::pin::{BlockFormat, LmkPin, Method, PinRules, PresentedPin, Reference, ZonePin};
+use crate::hsm::key::{ClearKey, KeyType, TestKeys};
+use crate::hsm::keyfile::KeyFile;
 use crate::hsm::lmk::Lmk;
 use crate::hsm::payshield::client::tests::bench::*;
 use crate::hsm::payshield::client::{OpenError, PayShield, UnfitProduct};
@@ -304,6 +307,43 @@ async fn a_partner_changes_a_zone_key() {
         assert_ne!(out, old_block, "what goes out is under the new key");
         assert_eq!(hsm.to_lmk(&out, &account()).await.map(|_| ()), Ok(()));
     }
+}
+
+/// A key that goes with a reload: what is under way with it is finished, and nobody finds it by its name.
+#[tokio::test]
+async fn a_key_that_goes_with_a_reload_serves_what_is_under_way() {
+    let directory = TempDir::new().unwrap();
+    let (keys, lmk) = (directory.path().join("keys.toml"), directory.path().join("lmk"));
+    let made = Lmk::generate().unwrap();
+    made.create_file(&lmk).unwrap();
+    let mut file = KeyFile::empty();
+    for (key_type, name) in KeyType::DATA {
+        file.add(ClearKey::generate(name, key_type, key_type.algorithms()[0]).unwrap()).unwrap();
+    }
+    file.write(&keys, &made).unwrap();
+    let vault = SoftHsm::open(&keys, &lmk, TestKeys::Allowed, clock()).unwrap();
+    let device = device(Kind::Variant).await;
+    let settings = settings(device.ports(), Kind::Variant);
+    let hsm = Arc::new(PayShield::open(settings, &plan(Kind::Variant), vault, clock()).unwrap());
+    let _running = hsm.start().await.unwrap();
+
+    let key = hsm.key("zpk.a").unwrap();
+    let mut fewer = plan(Kind::Variant);
+    fewer.keys.retain(|key| &*key.name != "zpk.a");
+    for _ in 0..2 {
+        let reread = hsm.reread(&fewer, hsm.soft().reread().unwrap()).unwrap();
+        hsm.examine(&reread).await.unwrap();
+        hsm.adopt(&reread).unwrap();
+        assert_eq!((hsm.key("zpk.a"), hsm.diagnose().await), (None, Ok(())));
+        assert!(hsm.keys().iter().all(|key| &*key.name != "zpk.a"));
+        let check_value = hsm.check_value(key).await;
+        assert_eq!(check_value, Ok(check_of("C7152C20BC2C830EA7EC9E8334ABE3FE")));
+    }
+    // It comes back under the id it had.
+    let reread = hsm.reread(&plan(Kind::Variant), hsm.soft().reread().unwrap()).unwrap();
+    hsm.examine(&reread).await.unwrap();
+    hsm.adopt(&reread).unwrap();
+    assert_eq!(hsm.key("zpk.a"), Some(key));
 }
 
 fn vault() -> SoftHsm {

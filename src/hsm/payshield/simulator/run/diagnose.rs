@@ -7,22 +7,22 @@ use crate::hsm::payshield::wire::ErrorCode;
 use crate::hsm::payshield::wire::command::diagnose::{
     Diagnosed, Echo, Echoed, Random, RandomBytes, Status, StatusText,
 };
-use crate::hsm::payshield::wire::field::{Firmware, Mac8, Text};
-
-/// Firmware of the device whose answers these are.
-const FIRMWARE: &[u8; 9] = b"1084-0906";
+use crate::hsm::payshield::wire::field::{Mac8, Text};
 
 pub(super) fn diagnose(desk: &Desk<'_>) -> Reply {
     Reply::of(&Diagnosed {
         lmk_check: Mac8(*desk.lmk.kind.check_value()),
-        firmware: Firmware(*FIRMWARE),
+        firmware: desk.state.firmware,
     })
 }
 
 pub(super) fn status(desk: &Desk<'_>, it: Status) -> Done {
     let text = match (&it.mode.0, desk.state.pci) {
         // Buffer 32K, TCP, sockets, firmware, no DSP.
-        (b"00", _) => format!("31{:04}1084-090600000", desk.state.sockets),
+        (b"00", _) => {
+            let firmware = desk.state.firmware.0.escape_ascii();
+            format!("31{:04}{firmware}00000", desk.state.sockets)
+        }
         (b"01", true) => "1".to_owned(),
         (b"01", false) => "0".to_owned(),
         _ => return Err(ErrorCode::INPUT),

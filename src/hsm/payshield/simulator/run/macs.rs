@@ -6,8 +6,8 @@ use std::borrow::Cow;
 
 use subtle::ConstantTimeEq;
 
-use crate::hsm::payshield::simulator::key::Wanted;
-use crate::hsm::payshield::simulator::mac::retail;
+use crate::hsm::payshield::simulator::key::{OpenKey, Wanted};
+use crate::hsm::payshield::simulator::mac::{Cipher, retail};
 use crate::hsm::payshield::simulator::run::verify::verdict;
 use crate::hsm::payshield::simulator::run::{Desk, Done, Reply};
 use crate::hsm::payshield::wire::ErrorCode;
@@ -57,12 +57,12 @@ fn compute(desk: &Desk<'_>, it: &MacInput<'_>) -> Result<[u8; 16], ErrorCode> {
     }
     let before = it.before.map_or_else(|| vec![0; size], |before| before.to_vec());
     let made = if it.piece.is_end() {
-        finish(it, key.expose(), (cipher, &before, message))?
+        finish(it, &key, &before, message)?
     } else if message.is_empty() || !message.len().is_multiple_of(size) {
         return Err(ErrorCode::MAC_LENGTH);
     } else if it.algorithm == b'3' {
         let first = key.expose().get(..8).ok_or(ErrorCode::KEY_LENGTH)?;
-        let single = crate::hsm::payshield::simulator::mac::Cipher::des(first);
+        let single = Cipher::des(first);
         single.ok_or(ErrorCode::KEY_LENGTH)?.chain(&before, &message)
     } else {
         cipher.chain(&before, &message)
@@ -77,16 +77,15 @@ fn compute(desk: &Desk<'_>, it: &MacInput<'_>) -> Result<[u8; 16], ErrorCode> {
 /// Pads, and makes the MAC.
 fn finish(
     it: &MacInput<'_>,
-    key: &[u8],
-    (cipher, before, message): (
-        &crate::hsm::payshield::simulator::mac::Cipher,
-        &[u8],
-        Cow<'_, [u8]>,
-    ),
+    key: &OpenKey,
+    before: &[u8],
+    message: Cow<'_, [u8]>,
 ) -> Result<Vec<u8>, ErrorCode> {
     if it.algorithm == b'6' {
-        return Ok(cipher.cmac(before, &message));
+        let before = it.before.is_some().then_some(before);
+        return key.cmac(before, &message).map(|made| made.to_vec());
     }
+    let cipher = key.cipher()?;
     let size = cipher.block_bytes();
     let mut message = message.into_owned();
     match it.padding {
@@ -106,7 +105,7 @@ fn finish(
         if size != 8 {
             return Err(ErrorCode::KEY_TYPE);
         }
-        return retail(key, before, &message).ok_or(ErrorCode::KEY_LENGTH);
+        return retail(key.expose(), before, &message).ok_or(ErrorCode::KEY_LENGTH);
     }
     Ok(cipher.chain(before, &message))
 }

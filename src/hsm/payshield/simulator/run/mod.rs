@@ -109,7 +109,7 @@ impl Desk<'_> {
 
     /// Whether a key may be meant as a key block: what it is instead, opening it says.
     fn takes_block(&self, key: &Key<'_>) -> bool {
-        self.lmk.kind != Kind::Variant || matches!(key, Key::Block(_))
+        self.lmk.kind != Kind::Variant || matches!(key, Key::Block(_) | Key::Tr31(_))
     }
 
     /// The PIN key of a command that says its type: 001, 002, 70D; FFF for key blocks.

@@ -12,15 +12,15 @@ use crate::hsm::payshield::simulator::pins::{self, Bound};
 use crate::hsm::payshield::simulator::run::{DECRYPTS, Desk, Done, PinKeyOf, Reply};
 use crate::hsm::payshield::wire::ErrorCode;
 use crate::hsm::payshield::wire::command::scripts::{
-    CardScheme, Eight, Hidden, NewPin, Script, ScriptEmv, Sealed, Session,
+    CardNumber, CardScheme, Eight, Hidden, NewPin, Script, ScriptEmv, Sealed, Session,
 };
 use crate::hsm::payshield::wire::field::{FormatCode, PinBlock};
 use crate::hsm::payshield::wire::key::{Key, KeyType};
 use crate::pin::block::Block8;
 use crate::pin::dukpt::Key16;
 use crate::pin::emv::{
-    Tree, card_key, encode_34, encode_35, encode_41, encode_42, session_common, session_tree,
-    session_visa,
+    Tree, card_key, card_name, encode_34, encode_35, encode_41, encode_42, session_common,
+    session_tree, session_visa,
 };
 
 /// Zeros before the first block.
@@ -40,7 +40,7 @@ enum Padding {
 /// What both commands do once they have said how keys are derived.
 struct Work<'w> {
     integrity: &'w Key<'w>,
-    card: Eight,
+    card: [u8; 8],
     plain: &'w [u8],
     hidden: Option<&'w Hidden<'w>>,
     scheme: CardScheme,
@@ -56,7 +56,7 @@ pub(super) fn seal(desk: &Desk<'_>, it: &Script<'_>) -> Done {
     };
     Work {
         integrity: &it.integrity,
-        card: it.card,
+        card: it.card.0,
         plain: it.plain,
         hidden: it.hidden.as_ref(),
         scheme,
@@ -84,7 +84,10 @@ pub(super) fn seal_emv(desk: &Desk<'_>, it: &ScriptEmv<'_>) -> Done {
     };
     Work {
         integrity: &it.integrity,
-        card: it.card,
+        card: match it.card {
+            CardNumber::End(end) => end.0,
+            CardNumber::Whole(number) => card_name(number),
+        },
         plain: it.plain,
         hidden: it.hidden.as_ref(),
         scheme: it.scheme,
@@ -109,7 +112,7 @@ impl Work<'_> {
                     .as_ref()
                     .map(|key| master(desk, key, *b"309", *b"E1", ErrorCode::DESTINATION_PARITY));
                 let issuer = own.transpose()?.unwrap_or_else(|| integrity.clone());
-                let session = for_data(&card_key(&issuer, self.card.0));
+                let session = for_data(&card_key(&issuer, self.card));
                 Some(self.encrypted(desk, hidden, &session)?)
             }
         };
@@ -118,7 +121,7 @@ impl Work<'_> {
         let mut message = [before, data.as_deref().unwrap_or_default(), after].concat();
         message.push(0x80);
         message.resize(message.len().next_multiple_of(8), 0);
-        let session = for_mac(&card_key(&integrity, self.card.0));
+        let session = for_mac(&card_key(&integrity, self.card));
         let mac = retail(&*session, &IV, &message).ok_or(ErrorCode::KEY_LENGTH)?;
         let mac = mac.first_chunk().copied().ok_or(ErrorCode::KEY_LENGTH)?;
         Ok(Reply::of(&Sealed { mac, data: data.as_deref() }))
@@ -184,7 +187,7 @@ impl Work<'_> {
             None => None,
             Some(key) => {
                 let issuer = master(desk, key, *b"109", *b"E0", ErrorCode::DESTINATION_PARITY)?;
-                Some(card_key(&issuer, self.card.0))
+                Some(card_key(&issuer, self.card))
             }
         };
         match (it.to, cryptograms, &it.current) {

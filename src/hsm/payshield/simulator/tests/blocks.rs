@@ -138,3 +138,25 @@ fn everything_under_aes() {
     let narrow = translated.strip_prefix("CD0005").unwrap().strip_suffix("01").unwrap();
     assert_eq!(ask(&device, &format!("BE{tdes}{narrow}01173900101001J{pin}")), "BF00");
 }
+
+/// Under an LMK there are no TR-31 blocks: they are for A6 and A8 (`listed`), where keys come in and go out.
+#[test]
+fn a_tr31_block_is_no_key_under_an_lmk() {
+    const TR31: &str =
+        "RB0080P0TE00N00001C414014375212C24995E405B5EE052CB92B67F455EA2680F6751088F9F1C228";
+    for kind in [Kind::Variant, Kind::TdesBlock, Kind::AesBlock] {
+        let device = device(&[kind]);
+        for (command, answer) in [
+            (format!("CC{TR31}{TR31}12AD72F973446E84E70101850103093936"), "CDA1"),
+            (format!("JE{TR31}AD72F973446E84E701850103093936"), "JFA1"),
+            (format!("EC{TR31}{TR31}AD72F973446E84E70185010309393617548"), "EDA1"),
+            (
+                format!("CUFFF{TR31}{TR31}AD72F973446E84E70185010309393617548967CDB6E3D492E28"),
+                "CVA1",
+            ),
+            (format!("BUFFF{TR31};FFF;001"), "BVA1"),
+        ] {
+            assert_eq!(ask(&device, &command), answer, "{kind:?} {command}");
+        }
+    }
+}

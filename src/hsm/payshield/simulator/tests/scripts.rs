@@ -23,5 +23,5 @@ fn issuer_scripts_as_pyemv_makes_them() {
         }
     }
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
-    assert_eq!(vectors.len(), 42);
+    assert_eq!(vectors.len(), 51);
 }

@@ -3,7 +3,10 @@
 //! KU is from a manual and from a program that sends it. KY is less sure: older firmware has a tree of session keys
 //! (branch, counter), newer one eight bytes of session data; both are read. **In no public source, so ours:** where KY
 //! has its scheme in modes 0 and 2 (here always), what stands for the current PIN in format 42 (here a block as long
-//! as the new one, behind the MK-AC), and under what key a transport key is. **Never here:** the keys (`pin::emv`).
+//! as the new one, behind the MK-AC), under what key a transport key is, and how KY says that a card's keys are made by
+//! option B (here schemes 2 and 3, and then account and sequence number as KW has them: their length in bytes, two
+//! digits; they; `;`). KU has eight bytes for them, into which who wants option B puts the digits of its hash. **Never
+//! here:** the keys (`pin::emv`).
 
 use std::fmt;
 
@@ -302,6 +305,48 @@ impl<'a> Field<'a> for Session {
     }
 }
 
+/// Account and sequence number of KY, two digits a byte.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum CardNumber<'a> {
+    /// Their last sixteen digits: option A.
+    End(Eight),
+    /// All of them, with a zero before them where they are odd: option B where the account has more than sixteen.
+    Whole(&'a [u8]),
+}
+
+impl fmt::Debug for CardNumber<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CardNumber(****)")
+    }
+}
+
+impl<'a> CardNumber<'a> {
+    fn read(reader: &mut Reader<'a>, whole: bool) -> Result<Self, Fault> {
+        if !whole {
+            return Ok(Self::End(reader.field("account and sequence number")?));
+        }
+        let empty = reader.fault(ErrorCode::PIN_LENGTH);
+        let length = reader.number(2)?;
+        if length == 0 {
+            return Err(empty);
+        }
+        let short = reader.fault(ErrorCode::DATA_LENGTH);
+        let number = reader.take(length).map_err(|_| short)?;
+        if reader.skip(b';') { Ok(Self::Whole(number)) } else { Err(short) }
+    }
+
+    fn write(&self, writer: &mut Writer<'_>) {
+        match self {
+            Self::End(eight) => eight.write(writer),
+            Self::Whole(number) => {
+                writer.number(number.len(), 2, 10);
+                writer.put(number);
+                writer.byte(b';');
+            }
+        }
+    }
+}
+
 /// KY.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ScriptEmv<'a> {
@@ -311,8 +356,8 @@ pub struct ScriptEmv<'a> {
     pub scheme: CardScheme,
     /// MK-SMI: makes the MAC.
     pub integrity: Key<'a>,
-    /// Last sixteen digits of account and sequence number.
-    pub card: Eight,
+    /// Account and sequence number.
+    pub card: CardNumber<'a>,
     /// What both session keys are derived from.
     pub session: Session,
     /// What the MAC covers, without the encrypted part.
@@ -330,11 +375,20 @@ impl fmt::Debug for ScriptEmv<'_> {
 impl<'a> Field<'a> for ScriptEmv<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Fault> {
         let mode = ScriptMode::read(reader, b"024")?;
+        let bad = reader.fault(ErrorCode::LENGTH_FLAG);
+        let (scheme, whole) = match reader.take(1)? {
+            b"0" => (CardScheme::Visa, false),
+            b"1" => (CardScheme::Mastercard, false),
+            b"2" => (CardScheme::Visa, true),
+            b"3" => (CardScheme::Mastercard, true),
+            _ => return Err(bad),
+        };
+        let integrity = reader.field("MK-SMI")?;
         Ok(Self {
             mode,
-            scheme: reader.field("scheme")?,
-            integrity: reader.field("MK-SMI")?,
-            card: reader.field("account and sequence number")?,
+            scheme,
+            integrity,
+            card: CardNumber::read(reader, whole)?,
             session: reader.field("session data, or branch and counter")?,
             plain: counted(reader)?,
             hidden: Hidden::read(reader, mode, false)?,
@@ -343,7 +397,12 @@ impl<'a> Field<'a> for ScriptEmv<'a> {
 
     fn write(&self, writer: &mut Writer<'_>) {
         writer.byte(self.mode.digit());
-        self.scheme.write(writer);
+        writer.byte(match (self.scheme, self.card) {
+            (CardScheme::Visa, CardNumber::End(_)) => b'0',
+            (CardScheme::Mastercard, CardNumber::End(_)) => b'1',
+            (CardScheme::Visa, CardNumber::Whole(_)) => b'2',
+            (CardScheme::Mastercard, CardNumber::Whole(_)) => b'3',
+        });
         self.integrity.write(writer);
         self.card.write(writer);
         self.session.write(writer);
