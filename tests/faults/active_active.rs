@@ -375,7 +375,9 @@ fn a_database_that_stands_still_leaves_nobody_without_an_answer() {
     network.stand_still(true);
     let mut clients = pair.nodes.each_ref().map(|node| Client::connect(node.atm));
     let question = verify(&cards[0].pan, PINS[0], pair.number());
-    clients.iter_mut().for_each(|client| client.write(&question.framed()).expect("written"));
+    for client in &mut clients {
+        client.write(&question.framed()).expect("written");
+    }
     let told = clients.each_mut().map(|client| client.read().expect("an answer").code().to_owned());
     assert_eq!(told, ["96", "96"], "nothing can be asked");
     until_ready_says(503);

@@ -160,7 +160,9 @@ fn a_switch_that_stops_leaves_its_reversals_to_the_other_at_once() {
     let mut pair = Pair::new(&cluster.url("handed_over"), 1, more);
     let pans = pans(BIN, SEED, CHANGES as u64);
     for node in &mut pair.nodes {
-        pans.iter().for_each(|pan| node.secrets.card(pan, PIN));
+        for pan in &pans {
+            node.secrets.card(pan, PIN);
+        }
     }
     let leases = |number: usize| {
         let valid = "FROM lease WHERE clock_timestamp() < until AND node";
