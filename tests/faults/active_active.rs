@@ -1,9 +1,9 @@
 //! Two switches over one PostgreSQL: what one promises, both keep, whoever dies (design, "Stores").
 //!
 //! Four scenarios: the same requests to both switches; a switch killed while hosts swallow answers; the primary of the
-//! database killed and its synchronous standby promoted; a database that stands still. Each but the last runs `PINION_TEST_ROUNDS` rounds; a few by default,
-//! `tests/active-active.sh 20` for the whole. **Never here:** a look into the database's tables: what holds is seen
-//! from outside, and in the audit.
+//! database killed and its synchronous standby promoted; a database that stands still. Each but the last runs
+//! `PINION_TEST_ROUNDS` rounds; a few by default, `tests/active-active.sh 20` for the whole. **Never here:** a look
+//! into the database's tables: what holds is seen from outside, and in the audit.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

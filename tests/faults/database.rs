@@ -85,9 +85,9 @@ fn a_database_that_is_away_at_the_start_is_waited_for() {
     node.audit();
 }
 
-/// Another session holds a table, first the one that changes are written to, then the one that cards are read from. What
-/// a link has no room for is refused at once, what it has is answered while the table is still held, nothing of it was
-/// done, and the switch does not grow.
+/// Another session holds a table, first the one that changes are written to, then the one that cards are read from.
+/// What a link has no room for is refused at once, what it has is answered while the table is still held, nothing of it
+/// was done, and the switch does not grow.
 #[test]
 fn a_table_that_is_held_sheds_what_comes_and_answers_what_waits() {
     const CARDS: usize = 400;

@@ -70,9 +70,9 @@ fn is_ready(node: &Node) {
     eventually("the switch is ready", || node.page("/ready").filter(|(status, _)| *status == 200));
 }
 
-/// Everything goes over TLS with certificates of both sides. A server with another authority's certificate, with one for
-/// another name, or without TLS is not spoken to, by a switch that runs as by one that starts; a renewed certificate
-/// is taken without a restart.
+/// Everything goes over TLS with certificates of both sides. A server with another authority's certificate, with one
+/// for another name, or without TLS is not spoken to, by a switch that runs as by one that starts; a renewed
+/// certificate is taken without a restart.
 #[test]
 fn only_the_database_with_the_right_certificate_is_spoken_to() {
     let cluster = &*GUARDED;

@@ -104,8 +104,8 @@ pub(super) fn session_survives(error: &tokio_postgres::Error) -> bool {
     })
 }
 
-/// What the caller of a statement that failed is told. What others hold for too long is overload, and the same request may
-/// be tried again; everything else is our failure.
+/// What the caller of a statement that failed is told. What others hold for too long is overload, and the same request
+/// may be tried again; everything else is our failure.
 pub(super) fn refusal(error: &tokio_postgres::Error) -> StoreError {
     let held = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
     let is_held = error.code().is_some_and(|code| held.contains(code));

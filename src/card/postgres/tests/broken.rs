@@ -176,13 +176,18 @@ async fn a_writer_that_is_held_up_sheds_what_its_queue_has_no_room_for() {
     const ALL: usize = COMMIT_QUEUE_MAX + COMMIT_BATCH_MAX + MORE;
     let url = database().await;
     let store = Arc::new(connect(&url, 1).await);
+    let mut claims = Vec::new();
+    for number in 1..=ALL as u64 {
+        claims.push((number, fresh(&*store, number).await));
+    }
     let (holder, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
     let _driver = tokio::spawn(connection);
     holder.batch_execute("BEGIN; LOCK TABLE journal IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let mut tasks = tokio::task::JoinSet::new();
-    for number in 1..=ALL as u64 {
+    for (number, claim) in claims {
         let store = Arc::clone(&store);
-        tasks.spawn(async move { commit(&store, entry(number), None).await });
+        let commit = Commit { card: None, entry: entry(number), reopens: None };
+        tasks.spawn(async move { store.commit(claim, commit).await.map_err(|told| told.error) });
     }
     for _ in 0..MORE {
         let told = tasks.join_next().await.unwrap().unwrap();
