@@ -176,9 +176,12 @@ async fn a_writer_that_is_held_up_sheds_what_its_queue_has_no_room_for() {
     const ALL: usize = COMMIT_QUEUE_MAX + COMMIT_BATCH_MAX + MORE;
     let url = database().await;
     let store = Arc::new(connect(&url, 1).await);
+    let numbers: Vec<u64> = (1..=ALL as u64).collect();
     let mut claims = Vec::new();
-    for number in 1..=ALL as u64 {
-        claims.push((number, fresh(&*store, number).await));
+    // A part at a time: questions have a bound of their own.
+    for part in numbers.chunks(1000) {
+        let asked = part.iter().map(async |number| (*number, fresh(&*store, *number).await));
+        claims.extend(futures_util::future::join_all(asked).await);
     }
     let (holder, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
     let _driver = tokio::spawn(connection);
