@@ -28,7 +28,8 @@ pub struct AwaitedPostgres {
 
 #[derive(Debug, Default)]
 struct Shared {
-    store: OnceLock<PostgresStore>,
+    /// What came, or `None` when it was closed before: nothing comes any more.
+    store: OnceLock<Option<PostgresStore>>,
     /// Why it is not there.
     why: ArcSwap<String>,
 }
@@ -46,7 +47,7 @@ impl AwaitedPostgres {
         let (node, since) = (options.node, options.clock.wall());
         let waiting = match PostgresStore::connect(options.clone(), Arc::clone(&vault)).await {
             Ok(store) => {
-                shared.came(store);
+                shared.came(store).await;
                 None
             }
             Err(error) if passes(&error) => {
@@ -63,7 +64,7 @@ impl AwaitedPostgres {
     /// # Errors
     /// [`StoreError::Unavailable`] before it came.
     pub fn get(&self) -> Result<&PostgresStore, StoreError> {
-        self.shared.store.get().ok_or(StoreError::Unavailable)
+        self.shared.store.get().and_then(Option::as_ref).ok_or(StoreError::Unavailable)
     }
 
     /// How it is, or why it is not there.
@@ -78,25 +79,23 @@ impl AwaitedPostgres {
         StoreStatus { poisoned: Some(why), database: Some(database), ..StoreStatus::default() }
     }
 
-    /// Stops, after what waits is done.
-    pub async fn close(mut self) {
-        if let Some(waiting) = self.waiting.take() {
+    /// Stops, after what waits is done, and gives the leases back; or waits for the database no more.
+    pub async fn close(&self) {
+        if let Some(waiting) = &self.waiting {
             waiting.abort();
-            // Ended, one way or the other: nobody puts a store in any more.
-            let _ = waiting.await;
         }
-        if let Some(store) =
-            Arc::into_inner(self.shared).and_then(|shared| shared.store.into_inner())
-        {
+        if let Some(store) = self.shared.store.get_or_init(|| None) {
             store.close().await;
         }
     }
 }
 
 impl Shared {
-    fn came(&self, store: PostgresStore) {
-        // Whoever waits is one, and ends with it.
-        let _ = self.store.set(store);
+    async fn came(&self, store: PostgresStore) {
+        // Whoever waits is one, and ends with it: only a close may have been quicker.
+        if let Err(Some(late)) = self.store.set(Some(store)) {
+            late.close().await;
+        }
     }
 
     fn is_away(&self, error: &ConnectError) {
@@ -115,7 +114,7 @@ async fn wait(shared: Arc<Shared>, options: PostgresOptions, vault: Arc<dyn Vaul
         match PostgresStore::connect(options.clone(), Arc::clone(&vault)).await {
             Ok(store) => {
                 tracing::info!("the database is there");
-                return shared.came(store);
+                return shared.came(store).await;
             }
             Err(error) => shared.is_away(&error),
         }

@@ -30,6 +30,7 @@ use crate::hsm::Hsm;
 use crate::hsm::module::{Module, ReloadError};
 use crate::hsm::payshield::client::{self, StartError};
 use crate::http::Http;
+use crate::limits::STORE_LEASE_SECONDS;
 use crate::link::{self, Link, Settings};
 use crate::ops::admin::Admin;
 use crate::ops::config::{Config, HsmKey};
@@ -265,6 +266,13 @@ impl Running {
         }
         if let Some(devices) = self.devices.take() {
             devices.stop().await;
+        }
+        // Whoever takes over what this switch leaves need not wait for its leases to run out.
+        let closed = node.switch.store().close();
+        if tokio::time::timeout(Duration::from_secs(STORE_LEASE_SECONDS), closed).await.is_err() {
+            tracing::warn!(
+                "the database does not take the leases back: they run out by themselves"
+            );
         }
         tracing::info!("stopped");
     }

@@ -86,7 +86,7 @@ impl Reversals {
     pub async fn step<P: Parts>(&mut self, switch: &Switch<P>) -> Duration {
         let found = switch.world.store.unsettled(self.hosts.clone(), REVERSALS_A_LOOK).await;
         let Ok(waiting) = found else {
-            return self.pace.retry_max;
+            return self.pace.retry;
         };
         let mut idle = true;
         for change in &waiting {

@@ -1,9 +1,9 @@
 //! Two switches over one PostgreSQL: what one promises, both keep, whoever dies (design, "Stores").
 //!
-//! Three scenarios: the same requests to both switches; a switch killed while hosts swallow answers; the primary of the
-//! database killed and its synchronous standby promoted. Each runs `PINION_TEST_ROUNDS` rounds; a few by default,
-//! `tests/active-active.sh 20` for the whole. **Never here:** a look into the database's tables: what holds is seen
-//! from outside, and in the audit.
+//! Four scenarios: the same requests to both switches; a switch killed while hosts swallow answers; the primary of the
+//! database killed and its synchronous standby promoted; a database that stands still. Each but the last runs
+//! `PINION_TEST_ROUNDS` rounds; a few by default, `tests/active-active.sh 20` for the whole. **Never here:** a look
+//! into the database's tables: what holds is seen from outside, and in the audit.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::caller::{CALLERS, Caller, Line, PIN};
+use crate::support::database::{GUARDED, Network, make};
 use crate::support::message::{Client, Message, change, pans, verify};
 use crate::support::node::{Node, PINS, WRONG};
 use crate::support::pair::Pair;
@@ -130,7 +131,7 @@ fn guess_on_both<'a>(pair: &Pair, cards: &'a [String]) -> Vec<&'a str> {
 
 /// Approved changes in the audit of all nodes. No key is there twice.
 #[track_caller]
-fn changes_in(node: &Node) -> usize {
+pub(crate) fn changes_in(node: &Node) -> usize {
     let exported = node.command(&["audit", "export"]);
     let mut keys: Vec<String> = exported
         .lines()
@@ -251,9 +252,21 @@ struct Card {
     doubt: Option<Message>,
 }
 
-/// Changes the PINs of these cards over one of the links until told to stop. What is not told 00 stays in doubt.
-fn load(pair: &Pair, port: u16, cards: &mut [Card], stop: &AtomicBool) -> usize {
-    let mut acknowledged = 0;
+/// How far one load is.
+#[derive(Default)]
+struct Progress {
+    acknowledged: AtomicUsize,
+    refused: AtomicUsize,
+}
+
+/// What each of them has in a count.
+fn counts(all: &[Progress], of: fn(&Progress) -> &AtomicUsize) -> Vec<usize> {
+    all.iter().map(|progress| of(progress).load(Ordering::Relaxed)).collect()
+}
+
+/// Changes the PINs of these cards over one of the links until told to stop. What is not told 00 stays in doubt. The
+/// switches live, so every request has its answer.
+fn load(pair: &Pair, port: u16, cards: &mut [Card], stop: &AtomicBool, progress: &Progress) {
     while !stop.load(Ordering::Relaxed) {
         let Ok(mut client) = Client::try_connect(port) else {
             let_pass(Duration::from_millis(5));
@@ -269,23 +282,21 @@ fn load(pair: &Pair, port: u16, cards: &mut [Card], stop: &AtomicBool) -> usize 
                 |doubted| doubted.under("0101"),
             );
             card.doubt = Some(request.clone());
-            if client.write(&request.framed()).is_err() {
-                break;
-            }
-            let Ok(answer) = client.read() else { break };
-            match answer.code() {
+            match client.code(&request).as_str() {
                 "00" => {
                     card.doubt = None;
                     card.pin = 1 - card.pin;
-                    acknowledged += 1;
+                    progress.acknowledged.fetch_add(1, Ordering::Relaxed);
                 }
                 // The database is away: refused, or nobody knows yet.
-                "91" | "94" | "96" => let_pass(Duration::from_millis(2)),
+                "91" | "94" | "96" => {
+                    progress.refused.fetch_add(1, Ordering::Relaxed);
+                    let_pass(Duration::from_millis(2));
+                }
                 code => panic!("a change is answered {code}"),
             }
         }
     }
-    acknowledged
 }
 
 /// The primary dies under load, and its synchronous standby takes over: whatever was acknowledged is there.
@@ -301,7 +312,7 @@ fn the_primary_dies_and_its_standby_has_everything() {
     let card = |pan: &String| Card { pan: pan.clone(), pin: 0, doubt: None };
     let mut cards: Vec<Card> = pair.nodes[0].pans.iter().map(card).collect();
     pair.start();
-    let (mut acknowledged, mut doubted) = (0, 0);
+    let (progress, mut doubted) = (<[Progress; CLIENTS]>::default(), 0);
     for _ in 0..rounds(2) {
         let named = format!("ALTER SYSTEM SET synchronous_standby_names = '{STANDBY}'");
         primary.psql("postgres", &named);
@@ -313,10 +324,10 @@ fn the_primary_dies_and_its_standby_has_everything() {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let (pair, stop, links) = (&pair, &stop, pair.ports());
-            let parts = cards.chunks_mut(CARDS / CLIENTS).zip(links);
-            let loads: Vec<_> = parts
-                .map(|(part, port)| scope.spawn(move || load(pair, port, part, stop)))
-                .collect();
+            let parts = cards.chunks_mut(CARDS / CLIENTS).zip(links).zip(&progress);
+            for ((part, port), progress) in parts {
+                scope.spawn(move || load(pair, port, part, stop, progress));
+            }
             let_pass(Duration::from_millis(u64::try_from(300 + random.below(700)).expect("small")));
             primary.order(Order::Vanish);
             assert_eq!(standby.psql("postgres", "SELECT pg_promote(true, 60)"), "t", "promoted");
@@ -328,9 +339,6 @@ fn the_primary_dies_and_its_standby_has_everything() {
             }
             let_pass(Duration::from_millis(200));
             stop.store(true, Ordering::Relaxed);
-            for load in loads {
-                acknowledged += load.join().expect("a load without other answers");
-            }
         });
         doubted += settle(&pair, &mut cards);
         // The next standby stands where the dead primary stood, so that the switches find it.
@@ -338,9 +346,73 @@ fn the_primary_dies_and_its_standby_has_everything() {
         let next = standby.standby(STANDBY, Some(port));
         primary = std::mem::replace(&mut standby, next);
     }
+    let acknowledged: usize = counts(&progress, |p| &p.acknowledged).iter().sum();
     eprintln!("{acknowledged} acknowledged, {doubted} in doubt at the end of their load");
     assert!(100 < acknowledged, "the load was none");
     pair.stop();
+    pair.nodes[0].audit();
+}
+
+/// The network to the database stands still, first while nothing happens, then under load. Connections stay, and
+/// nothing comes back. Everybody is answered meanwhile, and `/ready` tells; both switches go on by themselves, and what
+/// nobody knew is known then.
+#[test]
+fn a_database_that_stands_still_leaves_nobody_without_an_answer() {
+    let cluster = &*GUARDED;
+    make(cluster, "still", "pinion");
+    let network = Network::to(cluster.port());
+    let url = format!("postgresql://pinion@127.0.0.1:{}/still", network.port);
+    let mut pair = Pair::new(&url, CARDS as u64, |_| String::new());
+    let card = |pan: &String| Card { pan: pan.clone(), pin: 0, doubt: None };
+    let mut cards: Vec<Card> = pair.nodes[0].pans.iter().map(card).collect();
+    pair.start();
+    let until_ready_says = |status: u16| {
+        for node in &pair.nodes {
+            eventually("/ready says it", || node.page("/ready").filter(|page| page.0 == status));
+        }
+    };
+    // Nothing is written, so nobody but who asks can find out.
+    network.stand_still(true);
+    let mut clients = pair.nodes.each_ref().map(|node| Client::connect(node.atm));
+    let question = verify(&cards[0].pan, PINS[0], pair.number());
+    for client in &mut clients {
+        client.write(&question.framed()).expect("written");
+    }
+    let told = clients.each_mut().map(|client| client.read().expect("an answer").code().to_owned());
+    assert_eq!(told, ["96", "96"], "nothing can be asked");
+    until_ready_says(503);
+    let why = pair.nodes.each_ref().map(|node| node.page("/ready").expect("a page").1);
+    assert!(why.iter().all(|why| why.contains("in time")), "{why:?}");
+    network.stand_still(false);
+    until_ready_says(200);
+
+    let (stop, progress) = (AtomicBool::new(false), <[Progress; CLIENTS]>::default());
+    let more = |of: fn(&Progress) -> &AtomicUsize| {
+        let before = counts(&progress, of);
+        eventually("each load goes on", || {
+            let all = counts(&progress, of).into_iter().zip(&before);
+            all.into_iter().all(|(now, before)| before + 20 <= now).then_some(())
+        });
+    };
+    std::thread::scope(|scope| {
+        let (pair, stop) = (&pair, &stop);
+        let parts = cards.chunks_mut(CARDS / CLIENTS).zip(pair.ports()).zip(&progress);
+        for ((part, port), progress) in parts {
+            scope.spawn(move || load(pair, port, part, stop, progress));
+        }
+        more(|p| &p.acknowledged);
+        network.stand_still(true);
+        more(|p| &p.refused);
+        until_ready_says(503);
+        network.stand_still(false);
+        until_ready_says(200);
+        more(|p| &p.acknowledged);
+        stop.store(true, Ordering::Relaxed);
+    });
+    let doubted = settle(&pair, &mut cards);
+    pair.stop();
+    let acknowledged: usize = counts(&progress, |p| &p.acknowledged).iter().sum();
+    assert_eq!(changes_in(&pair.nodes[0]), acknowledged + doubted, "each request is one change");
     pair.nodes[0].audit();
 }
 

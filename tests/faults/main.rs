@@ -11,6 +11,8 @@
 mod active_active;
 mod bad_input;
 mod crash;
+mod database;
+mod database_access;
 mod disk;
 mod flapping;
 mod guesses;

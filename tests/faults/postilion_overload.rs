@@ -83,14 +83,6 @@ fn converse(port: u16, requests: &BTreeMap<u32, Vec<u8>>, begun: Instant) -> Vec
     })
 }
 
-/// Resident memory of the switch.
-fn resident_kib(node: &Node) -> u64 {
-    let path = format!("/proc/{}/statm", node.pid().as_raw_nonzero());
-    let statm = std::fs::read_to_string(path).expect("statm");
-    let pages: u64 = statm.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("pages");
-    pages * u64::try_from(rustix::param::page_size()).expect("small") / 1024
-}
-
 #[test]
 fn what_the_hosts_cannot_do_is_refused_at_once() {
     let count = FLOOD.count() + AFTER.count();
@@ -119,9 +111,9 @@ fn what_the_hosts_cannot_do_is_refused_at_once() {
             connections.push(scope.spawn(move || converse(port, part, begun)));
         }
         until(Duration::from_secs(1));
-        let before = resident_kib(&node);
+        let before = node.resident_kib();
         until(due(FLOOD.count()));
-        grown = resident_kib(&node).saturating_sub(before);
+        grown = node.resident_kib().saturating_sub(before);
         for connection in connections {
             told.extend(connection.join().expect("answers"));
         }

@@ -4,6 +4,9 @@
 //! server runs as an unprivileged user, and dies with the process that started it. **Never here:** an assumption about
 //! the machine but that Debian's package `postgresql` is there; without it the test fails and says so.
 
+use std::fs::Permissions;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -26,7 +29,7 @@ pub(crate) struct Cluster {
 
 /// What is done to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(dead_code, reason = "each user of this file needs a part of it")]
+#[allow(dead_code, reason = "each user of this file needs a part of it")]
 pub(crate) enum Order {
     Start,
     /// Sessions are ended, and what is committed is written out.
@@ -161,6 +164,33 @@ impl Cluster {
                 );
             }
         }
+    }
+
+    /// Runs a statement in a session that stays: what it locks is held until the process is killed.
+    pub(crate) fn session(&self, database: &str, sql: &str) -> Child {
+        let mut psql = Command::new(self.bin.join("psql"));
+        psql.args(["--no-psqlrc", "--quiet", "--dbname", &self.url(database)]);
+        let mut child = psql.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("psql");
+        // It waits for more.
+        let typed =
+            child.stdin.as_mut().expect("its input").write_all(format!("{sql};\n").as_bytes());
+        typed.expect("psql takes the statement");
+        child
+    }
+
+    /// Writes a file beside its data, which only the server may read, and has it read by `reload`.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.dir.join("data").join(name);
+        std::fs::write(&path, text).expect("written");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("the server's only");
+        if let Some(user) = user() {
+            succeed(Command::new("chown").arg(user).arg(&path));
+        }
+    }
+
+    /// Has its settings and files read again. Sessions that are made from now on follow them.
+    pub(crate) fn reload(&self) {
+        self.psql("postgres", "SELECT pg_reload_conf()");
     }
 
     /// Where its files are.

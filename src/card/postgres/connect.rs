@@ -9,8 +9,10 @@ use std::time::Duration;
 use rustls::ClientConfig;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls};
 
+use crate::card::StoreError;
 use crate::card::postgres::schema::SCHEMA_VERSION;
 use crate::card::postgres::tls::Rustls;
 use crate::domain::vault::VaultError;
@@ -100,6 +102,14 @@ pub(super) fn session_survives(error: &tokio_postgres::Error) -> bool {
         // Class 57 is the operator's: shutting down, crashed, not up yet. 25006 is a server that takes no writes.
         told.severity() == "ERROR" && !code.starts_with("57P") && code != "25006"
     })
+}
+
+/// What the caller of a statement that failed is told. What others hold for too long is overload, and the same request
+/// may be tried again; everything else is our failure.
+pub(super) fn refusal(error: &tokio_postgres::Error) -> StoreError {
+    let held = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
+    let is_held = error.code().is_some_and(|code| held.contains(code));
+    if is_held { StoreError::Full } else { StoreError::Unavailable }
 }
 
 /// Makes sessions.

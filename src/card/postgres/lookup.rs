@@ -234,8 +234,8 @@ impl Round {
     }
 
     /// The database did not answer.
-    pub(super) fn refuse(self) {
-        self.questions.into_iter().for_each(Question::refuse);
+    pub(super) fn refuse(self, error: StoreError) {
+        self.questions.into_iter().for_each(|question| question.refuse(error));
     }
 }
 

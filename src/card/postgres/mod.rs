@@ -19,9 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use rustls::ClientConfig;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::card::{
     CardKey, CardRecord, Commit, CommitRefused, DatabaseStatus, Entry, Fingerprint, Note, Receipt,
@@ -143,15 +143,44 @@ pub struct PostgresStore {
     shared: Arc<Shared>,
     vault: Arc<dyn Vault>,
     connector: Connector,
-    queue: mpsc::Sender<Work>,
-    lanes: Vec<Lane>,
+    /// `None` once the store is closed.
+    ways: ArcSwapOption<Ways>,
     /// Counts questions, to spread them.
     next_lane: AtomicUsize,
-    keeper: mpsc::Sender<Look>,
-    tasks: Vec<JoinHandle<()>>,
+    /// Closed when the last task has ended.
+    ended: watch::Receiver<()>,
     /// Of this node's newest intent when it connected.
     last_stan: Option<Stan>,
     clock: Arc<dyn Clock>,
+}
+
+/// The ways to the tasks, which end, after what waits is done, when these are gone.
+struct Ways {
+    queue: mpsc::Sender<Work>,
+    lanes: Vec<Lane>,
+    keeper: mpsc::Sender<Look>,
+}
+
+impl Ways {
+    /// Whether questions are answered. Nothing else would find out that a database stands still: requests that are
+    /// refused here never come to the writer.
+    fn is_up(&self) -> bool {
+        self.lanes.iter().any(Lane::is_up)
+    }
+
+    /// Why they are not.
+    fn why(&self) -> Option<String> {
+        if self.is_up() { None } else { self.lanes.iter().find_map(Lane::why) }
+    }
+}
+
+/// Starts a task, which holds `alive` until it ends.
+fn start(alive: &watch::Sender<()>, task: impl Future<Output = ()> + Send + 'static) {
+    let alive = alive.clone();
+    tokio::spawn(async move {
+        task.await;
+        drop(alive);
+    });
 }
 
 impl PostgresStore {
@@ -198,25 +227,24 @@ impl PostgresStore {
             queue: looked,
         };
         let looks = keeper.open().await?;
-        let mut tasks = vec![tokio::spawn(writer.run(lane)), tokio::spawn(keeper.run(looks))];
+        let (alive, ended) = watch::channel(());
+        start(&alive, writer.run(lane));
+        start(&alive, keeper.run(looks));
         let mut lanes = Vec::new();
         for _ in 0..options.connections.saturating_sub(2).max(1) {
             let clock = Arc::clone(&options.clock);
-            let (lane, task) =
-                Lane::start(connector.named(&format!("{name} reads")), clock).await?;
+            let (lane, task) = Lane::open(connector.named(&format!("{name} reads")), clock).await?;
             lanes.push(lane);
-            tasks.push(task);
+            start(&alive, task);
         }
         shared.up();
         Ok(Self {
             shared,
             vault,
             connector,
-            queue,
-            lanes,
+            ways: ArcSwapOption::from_pointee(Ways { queue, lanes, keeper: asks }),
             next_lane: AtomicUsize::new(0),
-            keeper: asks,
-            tasks,
+            ended,
             last_stan: stan,
             clock: options.clock,
         })
@@ -232,11 +260,13 @@ impl PostgresStore {
             away: self.shared.away(),
             ..counted.database.unwrap_or_default()
         };
+        let ways = self.ways.load();
+        let waiting = |ways: &Arc<Ways>| ways.queue.max_capacity() - ways.queue.capacity();
         StoreStatus {
-            queue_depth: self.queue.max_capacity() - self.queue.capacity(),
+            queue_depth: ways.as_ref().map_or(0, waiting),
             last_sequence: durable,
             checkpoint: durable,
-            poisoned: self.shared.why(),
+            poisoned: self.shared.why().or_else(|| ways.as_ref()?.why()),
             database: Some(database),
             ..counted
         }
@@ -263,10 +293,11 @@ impl PostgresStore {
     /// Whether the store takes work.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] while the database is gone, [`StoreError::Poisoned`] when another process has this
-    /// node's number; [`PostgresStore::status`] says why.
+    /// [`StoreError::Unavailable`] while the database is gone or answers no questions, [`StoreError::Poisoned`] when
+    /// another process has this node's number; [`PostgresStore::status`] says why.
     pub fn health(&self) -> Result<(), StoreError> {
-        self.shared.health()
+        self.shared.health()?;
+        if self.ways()?.is_up() { Ok(()) } else { Err(StoreError::Unavailable) }
     }
 
     /// As [`Store::unsettled`], for operators: of all hosts, whoever sends their reversals.
@@ -280,30 +311,37 @@ impl PostgresStore {
         })
     }
 
-    /// Stops, after what waits is done.
-    pub async fn close(self) {
-        let Self { queue, lanes, keeper, tasks, .. } = self;
-        drop((queue, lanes, keeper));
-        for task in tasks {
-            // A panic of it was logged.
-            let _ = task.await;
-        }
+    /// Stops, after what waits is done, and gives the leases back. What is asked from now on is refused.
+    pub async fn close(&self) {
+        drop(self.ways.swap(None));
+        // Nothing is ever sent: this fails when the last task has ended.
+        let _ = self.ended.clone().changed().await;
+    }
+
+    /// The ways to the tasks.
+    fn ways(&self) -> Result<Arc<Ways>, StoreError> {
+        self.ways.load_full().ok_or(StoreError::Unavailable)
     }
 
     /// Asks on a connection that is up, if there is one with room.
     async fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Question) -> Result<T, StoreError> {
-        self.health()?;
         let (reply, wait) = oneshot::channel();
-        let mut question = question(reply);
+        self.put(question(reply))?;
+        wait.await.unwrap_or(Err(StoreError::Unavailable))
+    }
+
+    fn put(&self, mut question: Question) -> Result<(), StoreError> {
+        self.shared.health()?;
+        let ways = self.ways()?;
         let first = self.next_lane.fetch_add(1, Ordering::Relaxed);
-        let all = (0..self.lanes.len()).map(|at| first.wrapping_add(at) % self.lanes.len());
+        let all = (0..ways.lanes.len()).map(|at| first.wrapping_add(at) % ways.lanes.len());
         let mut error = StoreError::Unavailable;
-        for lane in all.filter_map(|at| self.lanes.get(at)) {
-            if !lane.up.load(Ordering::Acquire) {
+        for lane in all.filter_map(|at| ways.lanes.get(at)) {
+            if !lane.is_up() {
                 continue;
             }
             match lane.queue.try_send(question) {
-                Ok(()) => return wait.await.unwrap_or(Err(StoreError::Unavailable)),
+                Ok(()) => return Ok(()),
                 Err(mpsc::error::TrySendError::Full(back)) => {
                     (question, error) = (back, StoreError::Full);
                 }
@@ -315,14 +353,14 @@ impl PostgresStore {
 
     /// Hands work to the writer, if there is room. Work that is refused drops its claim, which frees the key.
     fn queue(&self, work: Work) -> Result<(), StoreError> {
-        self.queue.try_send(work).map_err(|refused| match refused {
+        self.ways()?.queue.try_send(work).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => StoreError::Full,
             mpsc::error::TrySendError::Closed(_) => StoreError::Poisoned,
         })
     }
 
     async fn told(&self, work: impl FnOnce(work::Told) -> Work) -> Result<Receipt, StoreError> {
-        self.health()?;
+        self.shared.health()?;
         let (answer, wait) = oneshot::channel();
         self.queue(work(answer))?;
         wait.await.unwrap_or(Err(StoreError::Unavailable))
@@ -370,7 +408,7 @@ impl Store for PostgresStore {
         key: TransactionKey,
         fingerprint: Fingerprint,
     ) -> Result<Seen<Claim>, StoreError> {
-        self.health()?;
+        self.shared.health()?;
         let held = match self.shared.take(key, fingerprint) {
             Taken::Now => claim::Held::new(key, Arc::clone(&self.shared)),
             Taken::Before(other) if other == fingerprint => return Ok(Seen::InProgress),
@@ -380,7 +418,7 @@ impl Store for PostgresStore {
         // Taken here first: of two requests on this switch one asks, and the other is in progress.
         match self.ask(|reply| Question::Key { key, reply }).await? {
             Some(row) => Ok(seen(&row, fingerprint.0)),
-            None => Ok(Seen::Fresh(Claim::new(held, self.queue.downgrade()))),
+            None => Ok(Seen::Fresh(Claim::new(held, self.ways()?.queue.downgrade()))),
         }
     }
 
@@ -405,9 +443,10 @@ impl Store for PostgresStore {
         if is_outcome {
             // What a host has done is never shed: it waits for a place, and for a database that is gone as long as
             // there is patience. Who stops waiting leaves the change unsettled.
-            self.queue.send(work).await.map_err(|_| refused(StoreError::Poisoned))?;
+            let queue = self.ways().map_err(refused)?.queue.clone();
+            queue.send(work).await.map_err(|_| refused(StoreError::Poisoned))?;
         } else {
-            self.health().map_err(refused)?;
+            self.shared.health().map_err(refused)?;
             self.queue(work).map_err(refused)?;
         }
         wait.await.unwrap_or_else(|_| Err(gone()))
@@ -420,7 +459,7 @@ impl Store for PostgresStore {
         forwarded: Forwarded,
     ) -> Result<Claim, CommitRefused<Claim>> {
         let refused = |error| CommitRefused { error, claim: None };
-        self.health().map_err(refused)?;
+        self.shared.health().map_err(refused)?;
         if !claim.book() {
             return Err(refused(StoreError::Full));
         }
@@ -445,10 +484,10 @@ impl Store for PostgresStore {
         limit: usize,
     ) -> Result<Vec<Arc<Unsettled>>, StoreError> {
         // While none can be settled, reversing one again and again would help nobody.
-        self.health()?;
+        self.shared.health()?;
         let (reply, wait) = oneshot::channel();
         let look = Look { hosts, limit, reply };
-        self.keeper.try_send(look).map_err(|_| StoreError::Full)?;
+        self.ways()?.keeper.try_send(look).map_err(|_| StoreError::Full)?;
         wait.await.unwrap_or(Err(StoreError::Unavailable))
     }
 

@@ -6,12 +6,14 @@
 //! **Never here:** a write, a lock. Where next: `lookup` for the statements.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::card::postgres::connect::{ConnectError, Connector, Session, session_survives, words};
+use crate::card::postgres::connect::{
+    ConnectError, Connector, Session, refusal, session_survives, words,
+};
 use crate::card::postgres::lookup::{KeyRow, Lookups, Round};
 use crate::card::postgres::pace::Pace;
 use crate::card::{CardRecord, StoreError, Unsettled};
@@ -36,8 +38,7 @@ pub(super) enum Question {
 
 impl Question {
     /// The database did not answer it.
-    pub(super) fn refuse(self) {
-        let error = StoreError::Unavailable;
+    pub(super) fn refuse(self, error: StoreError) {
         // Whoever went away needs no answer.
         match self {
             Self::Card { reply, .. } | Self::Named { reply, .. } => drop(reply.send(Err(error))),
@@ -51,28 +52,41 @@ impl Question {
 /// The handle of one connection.
 pub(super) struct Lane {
     pub(super) queue: mpsc::Sender<Question>,
-    pub(super) up: Arc<AtomicBool>,
+    why: Why,
 }
+
+/// Why a connection answers nothing; empty while it does.
+type Why = Arc<ArcSwapOption<String>>;
 
 /// The task of one connection.
 struct Reader {
     connector: Connector,
     clock: Arc<dyn Clock>,
     queue: mpsc::Receiver<Question>,
-    up: Arc<AtomicBool>,
+    why: Why,
 }
 
 impl Lane {
-    /// Connects, and starts its task, which connects anew whenever the connection breaks.
-    pub(super) async fn start(
+    /// Connects, and makes its task, which connects anew whenever the connection breaks.
+    pub(super) async fn open(
         connector: Connector,
         clock: Arc<dyn Clock>,
-    ) -> Result<(Self, tokio::task::JoinHandle<()>), ConnectError> {
+    ) -> Result<(Self, impl Future<Output = ()> + Send + 'static), ConnectError> {
         let (queue, waiting) = mpsc::channel(STORE_READ_QUEUE_MAX);
-        let up = Arc::new(AtomicBool::new(true));
+        let why = Why::default();
         let first = open(&connector).await?;
-        let reader = Reader { connector, clock, queue: waiting, up: Arc::clone(&up) };
-        Ok((Self { queue, up }, tokio::spawn(reader.run(first))))
+        let reader = Reader { connector, clock, queue: waiting, why: Arc::clone(&why) };
+        Ok((Self { queue, why }, reader.run(first)))
+    }
+
+    /// Whether it answers.
+    pub(super) fn is_up(&self) -> bool {
+        self.why.load().is_none()
+    }
+
+    /// Why it does not.
+    pub(super) fn why(&self) -> Option<String> {
+        self.why.load().as_deref().cloned()
     }
 }
 
@@ -87,11 +101,10 @@ impl Reader {
     async fn run(mut self, first: (Session, Lookups)) {
         let (mut session, mut lookups) = first;
         loop {
-            self.up.store(true, Ordering::Release);
-            if Box::pin(self.serve(session, &lookups)).await {
-                return;
-            }
-            self.up.store(false, Ordering::Release);
+            self.why.store(None);
+            let Err(why) = Box::pin(self.serve(session, &lookups)).await else { return };
+            tracing::warn!(why, "a connection that reads is made anew");
+            self.why.store(Some(Arc::new(why)));
             let Some(again) = self.connect().await else { return };
             (session, lookups) = again;
         }
@@ -101,11 +114,11 @@ impl Reader {
     async fn connect(&mut self) -> Option<(Session, Lookups)> {
         let mut pause = Duration::from_millis(20);
         loop {
-            let wait = pause;
+            let (wait, why) = (pause, &self.why);
             let attempt = async {
                 match open(&self.connector).await {
                     Ok(opened) => return Some(opened),
-                    Err(error) => tracing::debug!(%error, "no connection to the database"),
+                    Err(error) => why.store(Some(Arc::new(error.to_string()))),
                 }
                 tokio::time::sleep(wait).await;
                 None
@@ -115,7 +128,7 @@ impl Reader {
                 tokio::select! {
                     biased;
                     connected = &mut attempt => break connected,
-                    question = self.queue.recv() => question?.refuse(),
+                    question = self.queue.recv() => question?.refuse(StoreError::Unavailable),
                 }
             };
             if connected.is_some() {
@@ -125,8 +138,8 @@ impl Reader {
         }
     }
 
-    /// Answers until the connection breaks, or the store is closed: true.
-    async fn serve(&mut self, mut session: Session, lookups: &Lookups) -> bool {
+    /// Answers until the store is closed. `Err`: the connection broke.
+    async fn serve(&mut self, mut session: Session, lookups: &Lookups) -> Result<(), String> {
         let mut waiting = Vec::with_capacity(STORE_READ_BATCH_MAX);
         let mut pace = Pace::new(Arc::clone(&self.clock));
         loop {
@@ -135,10 +148,10 @@ impl Reader {
                 biased;
                 taken = self.queue.recv_many(&mut waiting, STORE_READ_BATCH_MAX) => {
                     if taken == 0 {
-                        return true;
+                        return Ok(());
                     }
                 }
-                () = session.ended() => return false,
+                () = session.ended() => return Err("the connection was closed".to_owned()),
             }
             pace.begin();
             let round = Round::of(waiting.drain(..));
@@ -147,15 +160,14 @@ impl Reader {
                 Ok(Ok(answers)) => round.answer(&answers),
                 Ok(Err(error)) => {
                     tracing::warn!(why = words(&error), "questions are refused by the database");
-                    round.refuse();
+                    round.refuse(refusal(&error));
                     if !session_survives(&error) {
-                        return false;
+                        return Err(words(&error));
                     }
                 }
                 Err(_) => {
-                    tracing::warn!("no answer from the database in time");
-                    round.refuse();
-                    return false;
+                    round.refuse(StoreError::Unavailable);
+                    return Err("no answer in time".to_owned());
                 }
             }
         }

@@ -16,11 +16,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio_postgres::error::SqlState;
 
 use crate::card::StoreError;
 use crate::card::postgres::batch::{Batch, Doubts, Head};
-use crate::card::postgres::connect::{ConnectError, session_survives, words};
+use crate::card::postgres::connect::{ConnectError, refusal, session_survives, words};
 use crate::card::postgres::fence::{Fence, Taken, Writing};
 use crate::card::postgres::pace::Pace;
 use crate::card::postgres::shared::{Shared, is_exhausted};
@@ -132,10 +131,8 @@ impl Writer {
             Ok(Ok(found)) => found,
             // The commit was not even sent.
             Ok(Err(error)) if session_survives(&error) => {
-                let busy = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
-                let is_busy = error.code().is_some_and(|code| busy.contains(code));
-                tracing::warn!(why = words(&error), is_busy, "a batch is refused by the database");
-                batch.refuse(if is_busy { StoreError::Full } else { StoreError::Unavailable });
+                tracing::warn!(why = words(&error), "a batch is refused by the database");
+                batch.refuse(refusal(&error));
                 return roll_back(lane).await;
             }
             Ok(Err(error)) => {
@@ -169,7 +166,7 @@ impl Writer {
             Ok(Ended::RolledBack(error)) => {
                 let why = words(&error);
                 tracing::error!(why, "a batch is refused by the database: nothing of it is kept");
-                batch.refuse(StoreError::Unavailable);
+                batch.refuse(refusal(&error));
                 if session_survives(&error) { Ok(()) } else { Err(Stopped::Lost(why, None)) }
             }
             Ok(Ended::Unknown(error)) => Err(Stopped::Lost(words(&error), Some(batch))),

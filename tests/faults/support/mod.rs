@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) mod caller;
 pub(crate) mod compare;
+pub(crate) mod database;
 #[path = "../../functional/support/hsm.rs"]
 pub(crate) mod hsm;
 pub(crate) mod leak;

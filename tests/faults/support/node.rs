@@ -367,6 +367,15 @@ impl Node {
         values.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
     }
 
+    /// Memory of the running binary.
+    #[track_caller]
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status =
+            read(&Path::new("/proc").join(self.pid().as_raw_nonzero().to_string()).join("status"));
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).expect("its memory")
+    }
+
     /// What all its lives wrote.
     pub(crate) fn output(&self) -> String {
         read(&self.path("output.log"))

@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::support::Order;
 use super::*;
+use crate::limits::{COMMIT_BATCH_MAX, COMMIT_QUEUE_MAX};
 
 /// What a proxy does with the bytes.
 #[derive(Clone, Copy)]
@@ -164,6 +165,47 @@ async fn a_commit_that_nobody_can_look_up_keeps_its_key_until_it_is_known() {
     assert_eq!((told(&store, 1).await, store.in_progress()), ("approved".to_owned(), 0));
     let receipt = commit(&store, entry(3), None).await.unwrap();
     assert_eq!(receipt.sequence(), shared::origin(1) + 2);
+    store.verify_audit(|_| {}).await.unwrap();
+}
+
+/// Another session holds the journal. What waits for the writer is bounded, and what comes after it is refused at once;
+/// when the journal is free again, what waited is done, each once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_is_held_up_sheds_what_its_queue_has_no_room_for() {
+    const MORE: usize = 300;
+    const ALL: usize = COMMIT_QUEUE_MAX + COMMIT_BATCH_MAX + MORE;
+    let url = database().await;
+    let store = Arc::new(connect(&url, 1).await);
+    let numbers: Vec<u64> = (1..=ALL as u64).collect();
+    let mut claims = Vec::new();
+    // A part at a time: questions have a bound of their own.
+    for part in numbers.chunks(1000) {
+        let asked = part.iter().map(async |number| (*number, fresh(&*store, *number).await));
+        claims.extend(futures_util::future::join_all(asked).await);
+    }
+    let (holder, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    let _driver = tokio::spawn(connection);
+    holder.batch_execute("BEGIN; LOCK TABLE journal IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for (number, claim) in claims {
+        let store = Arc::clone(&store);
+        let commit = Commit { card: None, entry: entry(number), reopens: None };
+        tasks.spawn(async move { store.commit(claim, commit).await.map_err(|told| told.error) });
+    }
+    for _ in 0..MORE {
+        let told = tasks.join_next().await.unwrap().unwrap();
+        assert_eq!(told, Err(StoreError::Full), "the journal is held");
+    }
+    assert!(store.status().queue_depth <= COMMIT_QUEUE_MAX);
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    let told = tasks.join_all().await;
+    let done = told.iter().filter(|told| told.is_ok()).count();
+    let shed = told.iter().filter(|told| **told == Err(StoreError::Full)).count();
+    assert_eq!(done + shed, told.len(), "done or shed, nothing else");
+    assert!(COMMIT_QUEUE_MAX / 2 < done, "only {done} were done");
+    let kept = Cluster::shared().psql(&url, "SELECT count(*) FROM transaction");
+    assert_eq!(kept, done.to_string());
+    assert_eq!(store.in_progress(), 0);
     store.verify_audit(|_| {}).await.unwrap();
 }
 

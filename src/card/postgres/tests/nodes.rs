@@ -56,6 +56,29 @@ async fn one_switch_sends_the_reversals_of_a_host_and_another_takes_over() {
     }
 }
 
+/// A switch that stops in good order. Others still have the handle: they are refused.
+#[tokio::test]
+async fn a_closed_store_leaves_its_hosts_and_its_number_to_others_at_once() {
+    let url = database().await;
+    let (one, two) = (connect(&url, 1).await, connect(&url, 2).await);
+    drop(intend(&one, 1).await);
+    flush(&one).await;
+    assert_eq!((listed(&one).await, listed(&two).await), (vec![1], vec![]));
+    one.close().await;
+    let valid = "SELECT count(*) FROM lease WHERE node = 1 AND clock_timestamp() < until";
+    assert_eq!(Cluster::shared().psql(&url, valid), "0");
+    while listed(&two).await != [1] {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(one.health(), Err(StoreError::Unavailable));
+    let refused = one.claim(key(2), Fingerprint(2)).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable)), "{refused:?}");
+    assert_eq!(one.unsettled(HostId::ALL, 1).await, Err(StoreError::Unavailable));
+    one.close().await;
+    let again = connect(&url, 1).await;
+    let _ = commit(&again, entry(3), None).await.unwrap();
+}
+
 /// A switch dies between a host's answer and its commit, or is too slow: its change is taken over, and its late outcome
 /// refused.
 #[tokio::test]
