@@ -24,8 +24,8 @@ use rustls::ClientConfig;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::card::{
-    CardKey, CardRecord, Commit, CommitRefused, DatabaseStatus, Entry, Fingerprint, Note, Receipt,
-    Seen, Settlement, Store, StoreError, StoreStatus, Unsettled,
+    Away, CardKey, CardRecord, Commit, CommitRefused, DatabaseStatus, Entry, Fingerprint, Note,
+    Receipt, Seen, Settlement, Store, StoreError, StoreStatus, Unsettled,
 };
 use crate::domain::clock::Clock;
 use crate::domain::forward::{Forwarded, HostId, Stan};
@@ -168,9 +168,9 @@ impl Ways {
         self.lanes.iter().any(Lane::is_up)
     }
 
-    /// Why they are not.
-    fn why(&self) -> Option<String> {
-        if self.is_up() { None } else { self.lanes.iter().find_map(Lane::why) }
+    /// Since when and why they are not.
+    fn away(&self) -> Option<Away> {
+        if self.is_up() { None } else { self.lanes.iter().find_map(Lane::away) }
     }
 }
 
@@ -255,18 +255,19 @@ impl PostgresStore {
     pub fn status(&self) -> StoreStatus {
         let durable = self.shared.durable.load(Ordering::Acquire);
         let counted = (**self.shared.counted.load()).clone();
+        let ways = self.ways.load();
+        let away = self.shared.away().or_else(|| ways.as_ref()?.away());
         let database = DatabaseStatus {
             node: self.shared.node,
-            away: self.shared.away(),
+            away: away.clone(),
             ..counted.database.unwrap_or_default()
         };
-        let ways = self.ways.load();
         let waiting = |ways: &Arc<Ways>| ways.queue.max_capacity() - ways.queue.capacity();
         StoreStatus {
             queue_depth: ways.as_ref().map_or(0, waiting),
             last_sequence: durable,
             checkpoint: durable,
-            poisoned: self.shared.why().or_else(|| ways.as_ref()?.why()),
+            poisoned: self.shared.why().or_else(|| away.map(|away| away.why)),
             database: Some(database),
             ..counted
         }

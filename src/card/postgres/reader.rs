@@ -16,7 +16,7 @@ use crate::card::postgres::connect::{
 };
 use crate::card::postgres::lookup::{KeyRow, Lookups, Round};
 use crate::card::postgres::pace::Pace;
-use crate::card::{CardRecord, StoreError, Unsettled};
+use crate::card::{Away, CardRecord, StoreError, Unsettled};
 use crate::domain::clock::Clock;
 use crate::domain::pan::PanHash;
 use crate::domain::request::{IdentityKind, TransactionKey};
@@ -52,18 +52,18 @@ impl Question {
 /// The handle of one connection.
 pub(super) struct Lane {
     pub(super) queue: mpsc::Sender<Question>,
-    why: Why,
+    gone: Gone,
 }
 
-/// Why a connection answers nothing; empty while it does.
-type Why = Arc<ArcSwapOption<String>>;
+/// Since when and why a connection answers nothing; empty while it does.
+type Gone = Arc<ArcSwapOption<Away>>;
 
 /// The task of one connection.
 struct Reader {
     connector: Connector,
     clock: Arc<dyn Clock>,
     queue: mpsc::Receiver<Question>,
-    why: Why,
+    gone: Gone,
 }
 
 impl Lane {
@@ -73,20 +73,20 @@ impl Lane {
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, impl Future<Output = ()> + Send + 'static), ConnectError> {
         let (queue, waiting) = mpsc::channel(STORE_READ_QUEUE_MAX);
-        let why = Why::default();
+        let gone = Gone::default();
         let first = open(&connector).await?;
-        let reader = Reader { connector, clock, queue: waiting, why: Arc::clone(&why) };
-        Ok((Self { queue, why }, reader.run(first)))
+        let reader = Reader { connector, clock, queue: waiting, gone: Arc::clone(&gone) };
+        Ok((Self { queue, gone }, reader.run(first)))
     }
 
     /// Whether it answers.
     pub(super) fn is_up(&self) -> bool {
-        self.why.load().is_none()
+        self.gone.load().is_none()
     }
 
-    /// Why it does not.
-    pub(super) fn why(&self) -> Option<String> {
-        self.why.load().as_deref().cloned()
+    /// Since when and why it does not.
+    pub(super) fn away(&self) -> Option<Away> {
+        self.gone.load().as_deref().cloned()
     }
 }
 
@@ -101,10 +101,10 @@ impl Reader {
     async fn run(mut self, first: (Session, Lookups)) {
         let (mut session, mut lookups) = first;
         loop {
-            self.why.store(None);
+            self.gone.store(None);
             let Err(why) = Box::pin(self.serve(session, &lookups)).await else { return };
             tracing::warn!(why, "a connection that reads is made anew");
-            self.why.store(Some(Arc::new(why)));
+            self.gone.store(Some(Arc::new(Away { since: self.clock.wall(), why })));
             let Some(again) = self.connect().await else { return };
             (session, lookups) = again;
         }
@@ -114,11 +114,15 @@ impl Reader {
     async fn connect(&mut self) -> Option<(Session, Lookups)> {
         let mut pause = Duration::from_millis(20);
         loop {
-            let (wait, why) = (pause, &self.why);
+            let (wait, gone) = (pause, &self.gone);
             let attempt = async {
                 match open(&self.connector).await {
                     Ok(opened) => return Some(opened),
-                    Err(error) => why.store(Some(Arc::new(error.to_string()))),
+                    Err(error) => {
+                        let since =
+                            gone.load().as_ref().map_or_else(|| self.clock.wall(), |it| it.since);
+                        gone.store(Some(Arc::new(Away { since, why: error.to_string() })));
+                    }
                 }
                 tokio::time::sleep(wait).await;
                 None
