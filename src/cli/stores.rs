@@ -54,7 +54,6 @@ fn open(config: &Config, hsm: Arc<Module>, clock: SystemClock) -> Result<OpenSto
 }
 
 /// A store that a command has: of a stopped switch, or of a database beside the switches that run.
-#[expect(clippy::large_enum_variant, reason = "a command has one")]
 pub(super) enum OpenStore {
     /// In a directory.
     Embedded(EmbeddedStore),

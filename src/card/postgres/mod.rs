@@ -16,7 +16,7 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -24,8 +24,8 @@ use rustls::ClientConfig;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::card::{
-    Away, CardKey, CardRecord, Commit, CommitRefused, DatabaseStatus, Entry, Fingerprint, Note,
-    Receipt, Seen, Settlement, Store, StoreError, StoreStatus, Unsettled,
+    CardKey, CardRecord, Commit, CommitRefused, DatabaseStatus, Entry, Fingerprint, Note, Receipt,
+    Seen, Settlement, Store, StoreError, StoreStatus, Unsettled,
 };
 use crate::domain::clock::Clock;
 use crate::domain::forward::{Forwarded, HostId, Stan};
@@ -57,6 +57,7 @@ mod sql;
 mod tests;
 mod tls;
 mod trim;
+mod ways;
 mod work;
 mod write;
 mod writer;
@@ -74,6 +75,7 @@ use keeper::{Keeper, Look};
 use lookup::KeyRow;
 use reader::{Lane, Question, Reply};
 use shared::{Shared, Taken};
+use ways::Ways;
 use work::Work;
 use writer::Writer;
 
@@ -145,33 +147,11 @@ pub struct PostgresStore {
     connector: Connector,
     /// `None` once the store is closed.
     ways: ArcSwapOption<Ways>,
-    /// Counts questions, to spread them.
-    next_lane: AtomicUsize,
     /// Closed when the last task has ended.
     ended: watch::Receiver<()>,
     /// Of this node's newest intent when it connected.
     last_stan: Option<Stan>,
     clock: Arc<dyn Clock>,
-}
-
-/// The ways to the tasks, which end, after what waits is done, when these are gone.
-struct Ways {
-    queue: mpsc::Sender<Work>,
-    lanes: Vec<Lane>,
-    keeper: mpsc::Sender<Look>,
-}
-
-impl Ways {
-    /// Whether questions are answered. Nothing else would find out that a database stands still: requests that are
-    /// refused here never come to the writer.
-    fn is_up(&self) -> bool {
-        self.lanes.iter().any(Lane::is_up)
-    }
-
-    /// Since when and why they are not.
-    fn away(&self) -> Option<Away> {
-        if self.is_up() { None } else { self.lanes.iter().find_map(Lane::away) }
-    }
 }
 
 /// Starts a task, which holds `alive` until it ends.
@@ -242,8 +222,7 @@ impl PostgresStore {
             shared,
             vault,
             connector,
-            ways: ArcSwapOption::from_pointee(Ways { queue, lanes, keeper: asks }),
-            next_lane: AtomicUsize::new(0),
+            ways: ArcSwapOption::from_pointee(Ways::new(queue, lanes, asks)),
             ended,
             last_stan: stan,
             clock: options.clock,
@@ -262,9 +241,8 @@ impl PostgresStore {
             away: away.clone(),
             ..counted.database.unwrap_or_default()
         };
-        let waiting = |ways: &Arc<Ways>| ways.queue.max_capacity() - ways.queue.capacity();
         StoreStatus {
-            queue_depth: ways.as_ref().map_or(0, waiting),
+            queue_depth: ways.as_ref().map_or(0, |ways| ways.waiting()),
             last_sequence: durable,
             checkpoint: durable,
             poisoned: self.shared.why().or_else(|| away.map(|away| away.why)),
@@ -327,43 +305,19 @@ impl PostgresStore {
     /// Asks on a connection that is up, if there is one with room.
     async fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Question) -> Result<T, StoreError> {
         let (reply, wait) = oneshot::channel();
-        self.put(question(reply))?;
+        self.shared.health()?;
+        self.ways()?.put(question(reply))?;
         wait.await.unwrap_or(Err(StoreError::Unavailable))
     }
 
-    fn put(&self, mut question: Question) -> Result<(), StoreError> {
-        self.shared.health()?;
-        let ways = self.ways()?;
-        let first = self.next_lane.fetch_add(1, Ordering::Relaxed);
-        let all = (0..ways.lanes.len()).map(|at| first.wrapping_add(at) % ways.lanes.len());
-        let mut error = StoreError::Unavailable;
-        for lane in all.filter_map(|at| ways.lanes.get(at)) {
-            if !lane.is_up() {
-                continue;
-            }
-            match lane.queue.try_send(question) {
-                Ok(()) => return Ok(()),
-                Err(mpsc::error::TrySendError::Full(back)) => {
-                    (question, error) = (back, StoreError::Full);
-                }
-                Err(mpsc::error::TrySendError::Closed(back)) => question = back,
-            }
-        }
-        Err(error)
-    }
-
-    /// Hands work to the writer, if there is room. Work that is refused drops its claim, which frees the key.
-    fn queue(&self, work: Work) -> Result<(), StoreError> {
-        self.ways()?.queue.try_send(work).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => StoreError::Full,
-            mpsc::error::TrySendError::Closed(_) => StoreError::Poisoned,
-        })
+    fn hand(&self, work: Work) -> Result<(), StoreError> {
+        self.ways()?.hand(work)
     }
 
     async fn told(&self, work: impl FnOnce(work::Told) -> Work) -> Result<Receipt, StoreError> {
         self.shared.health()?;
         let (answer, wait) = oneshot::channel();
-        self.queue(work(answer))?;
+        self.hand(work(answer))?;
         wait.await.unwrap_or(Err(StoreError::Unavailable))
     }
 }
@@ -448,7 +402,7 @@ impl Store for PostgresStore {
             queue.send(work).await.map_err(|_| refused(StoreError::Poisoned))?;
         } else {
             self.shared.health().map_err(refused)?;
-            self.queue(work).map_err(refused)?;
+            self.hand(work).map_err(refused)?;
         }
         wait.await.unwrap_or_else(|_| Err(gone()))
     }
@@ -467,7 +421,7 @@ impl Store for PostgresStore {
         let (answer, wait) = oneshot::channel();
         // The writer numbers it.
         let change = Box::new(Unsettled { sequence: 0, entry, forwarded });
-        self.queue(Work::Intent { claim, change, answer }).map_err(refused)?;
+        self.hand(Work::Intent { claim, change, answer }).map_err(refused)?;
         wait.await.unwrap_or_else(|_| Err(gone()))
     }
 

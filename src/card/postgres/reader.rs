@@ -1,9 +1,9 @@
 //! A connection that reads: it gathers what waits, and asks for all of it at once.
 //!
 //! While one round trip is on its way the next questions gather, and for a moment after one has begun (`pace`), so
-//! rounds grow with the load by themselves. A question asked after a commit was acknowledged sees it: the database shows
-//! a transaction before it says that it is done.
-//! **Never here:** a write, a lock. Where next: `lookup` for the statements.
+//! rounds grow with the load by themselves. A question asked after a commit was acknowledged sees it: the database
+//! shows a transaction before it says that it is done. **Never here:** a write, a lock. Where next: `lookup` for the
+//! statements.
 
 use std::sync::Arc;
 use std::time::Duration;
