@@ -86,7 +86,7 @@ pub const CATALOGUE: &[Metric] = &[
     counter("pinion_hsm_closed_total", &["hsm", "why"], "Connections to a device that ended, or never came up."),
     histogram("pinion_hsm_command_seconds", &["hsm", "command"], "Time one HSM command took."),
     gauge("pinion_hsm_connections", &["hsm"], "Connections to the device."),
-    gauge("pinion_hsm_diagnosed_timestamp_seconds", &["hsm"], "When the device last passed its diagnosis (NC), Unix time."),
+    gauge("pinion_hsm_diagnosed_timestamp_seconds", &["hsm"], "Unix time when the device last passed NC."),
     counter("pinion_hsm_errors_total", &["hsm", "code"], "HSM commands that failed."),
     gauge("pinion_hsm_firmware_differs", &[], "1 while two devices show different firmware."),
     gauge("pinion_hsm_in_flight", &["hsm"], "Commands under way at the device."),

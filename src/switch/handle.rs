@@ -167,8 +167,8 @@ impl<P: Parts> Switch<P> {
             Some(digest) => Fingerprint(digest),
             None => fingerprint(request.operation, card),
         };
-        // The card is asked for along with the key: a store beyond a network answers both in one round trip. Its version
-        // is compared at the commit, so it is no matter which of the two was read first.
+        // The card is asked for along with the key: a store beyond a network answers both in one round trip. Its
+        // version is compared at the commit, so it is no matter which of the two was read first.
         let store = &self.world.store;
         let (claim, ahead) = tokio::join!(store.claim(request.key, fingerprint), store.card(card));
         let claim = match claim.map_err(refused)? {

@@ -5,11 +5,11 @@
 //!                the session breaks ─► connect anew ─► take the chain's row ─► did the batch commit? ─► answers
 //! ```
 //!
-//! While a batch is on its way the next one gathers, and for a moment after one has begun (`pace`), so batches grow with
-//! the load by themselves. The node's row of `chain` is locked by every batch and says which record is the newest: whoever
-//! has its lock knows how the transaction before ended. A batch whose session broke is answered only after that; when its
-//! callers' patience ends before, they are told that nobody knows and their keys stay taken here. **Never here:** a second
-//! try of a batch. Where next: `ask`, `batch`, `write`, and `fence` for the row.
+//! While a batch is on its way the next one gathers, and for a moment after one has begun (`pace`), so batches grow
+//! with the load by themselves. The node's row of `chain` is locked by every batch and says which record is the
+//! newest: whoever has its lock knows how the transaction before ended. A batch whose session broke is answered only
+//! after that; when its callers' patience ends before, they are told that nobody knows and their keys stay taken here.
+//! **Never here:** a second try of a batch. Where next: `ask`, `batch`, `write`, and `fence` for the row.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
