@@ -217,7 +217,7 @@ pub const STORE_CONNECTIONS_MAX: usize = 64;
 pub const STORE_READ_QUEUE_MAX: usize = 4096;
 /// Questions one connection asks at a time; the rest waits for its next.
 pub const STORE_READ_BATCH_MAX: usize = 256;
-/// Least time from the beginning of one round trip of a connection to the database to the next one's, microseconds.
+/// Least time from the beginning of one round of questions to the database to the next one's, microseconds.
 pub const STORE_PACE_MICROS: u64 = 1000;
 /// Longest time a connection to the database may take to be made, for each of its hosts. Then it is tried again.
 pub const STORE_CONNECT_SECONDS: u64 = 2;

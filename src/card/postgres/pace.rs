@@ -1,8 +1,9 @@
-//! How often a connection is used: a round begins a little after the one before began, not at once.
+//! How often a connection asks: a round begins a little after the one before began, not at once.
 //!
-//! A round costs the database and both ends about as much with one row as with ten. Under load the next one would begin
-//! the moment the last ended, with the few rows that came meanwhile, and the processor would go into rounds instead of
-//! rows; so what comes is gathered for a moment. Nobody waits for it when the connection was idle. **Never here:** a
+//! A round costs the database and both ends about as much with one question as with ten. Under load the next one would
+//! begin the moment the last ended, with the few questions that came meanwhile, and the processor would go into rounds
+//! instead of answers; so what comes is gathered for a moment. Nobody waits for it when the connection was idle. The
+//! writer has no such beat: its own rounds and the disk's sync are slow enough to gather a batch. **Never here:** a
 //! round.
 
 use std::sync::Arc;

@@ -5,11 +5,11 @@
 //!                the session breaks ─► connect anew ─► take the chain's row ─► did the batch commit? ─► answers
 //! ```
 //!
-//! While a batch is on its way the next one gathers, and for a moment after one has begun (`pace`), so batches grow
-//! with the load by themselves. The node's row of `chain` is locked by every batch and says which record is the
-//! newest: whoever has its lock knows how the transaction before ended. A batch whose session broke is answered only
-//! after that; when its callers' patience ends before, they are told that nobody knows and their keys stay taken here.
-//! **Never here:** a second try of a batch. Where next: `ask`, `batch`, `write`, and `fence` for the row.
+//! While a batch is on its way the next one gathers, so batches grow with the load by themselves. The node's row of
+//! `chain` is locked by every batch and says which record is the newest: whoever has its lock knows how the
+//! transaction before ended. A batch whose session broke is answered only after that; when its callers' patience ends
+//! before, they are told that nobody knows and their keys stay taken here. **Never here:** a second try of a batch.
+//! Where next: `ask`, `batch`, `write`, and `fence` for the row.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,7 +21,6 @@ use crate::card::StoreError;
 use crate::card::postgres::batch::{Batch, Doubts, Head};
 use crate::card::postgres::connect::{ConnectError, refusal, session_survives, words};
 use crate::card::postgres::fence::{Fence, Taken, Writing};
-use crate::card::postgres::pace::Pace;
 use crate::card::postgres::shared::{Shared, is_exhausted};
 use crate::card::postgres::work::Work;
 use crate::card::postgres::write::Ended;
@@ -89,10 +88,8 @@ impl Writer {
     }
 
     async fn serve(&mut self, lane: &mut Writing, mut waiting: Vec<Work>) -> Stopped {
-        let mut pace = Pace::new(Arc::clone(&self.clock));
         loop {
             if waiting.is_empty() {
-                pace.wait().await;
                 tokio::select! {
                     biased;
                     taken = self.queue.recv_many(&mut waiting, COMMIT_BATCH_MAX) => {
@@ -105,7 +102,6 @@ impl Writer {
                     }
                 }
             }
-            pace.begin();
             let rest = waiting.split_off(waiting.len().min(COMMIT_BATCH_MAX));
             let works = std::mem::replace(&mut waiting, rest);
             if let Err(stopped) = Box::pin(self.commit(lane, Batch::new(works, self.head))).await {
