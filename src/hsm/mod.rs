@@ -23,6 +23,7 @@ pub mod keyfile;
 pub mod lmk;
 pub mod modes;
 pub mod module;
+mod names;
 pub mod payshield;
 pub mod published;
 pub mod soft;

@@ -3,7 +3,6 @@
 //! A [`Table`] never changes; an exchange makes another one that shares every [`Slot`] but one. **Never here:** clear
 //! key bytes after [`Loaded::new`] returned; files (`ring`).
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,30 +14,17 @@ use crate::domain::pin::KeyId;
 use crate::hsm::HsmError;
 use crate::hsm::key::{Algorithm, CheckValue, ClearKey, KeyType};
 use crate::hsm::keyfile::{KeyFile, KeyFileError};
+use crate::hsm::names::{Names, NoPlace};
 use crate::hsm::soft::dukpt::Bdk;
 use crate::hsm::soft::mac::MacKey;
 use crate::hsm::soft::rsa::RsaKey;
-use crate::limits::{KEY_LEAVES_MS, KEYS_MAX};
 use crate::pin::aes::Aes;
 use crate::pin::tdes::Tdes;
-
-/// The place of an id.
-#[derive(Clone, Default)]
-enum Place {
-    #[default]
-    Empty,
-    Held(Arc<Slot>),
-    /// A reload did not find it any more. Requests that were under way then name it by its id, and those of
-    /// connections that have not read their new settings yet. It goes with the first reload after this time.
-    Leaving(Arc<Slot>, WallMillis),
-}
 
 /// Every key of one moment.
 #[derive(Default)]
 pub(super) struct Table {
-    // The index is the key's id.
-    places: Vec<Place>,
-    ids: Arc<HashMap<Arc<str>, KeyId>>,
+    names: Names<Slot>,
 }
 
 /// One named key, and in a grace period the key before it.
@@ -63,23 +49,15 @@ impl Table {
         before: &Self,
         now: WallMillis,
     ) -> Result<Self, KeyFileError> {
-        let mut ids = HashMap::clone(&before.ids);
-        let mut places: Vec<_> = before.places.iter().map(|place| place.left(now)).collect();
+        let mut names = before.names.left(now);
         for key in file.keys() {
-            let next = u16::try_from(places.len()).map_err(|_| KeyFileError::TooMany)?;
-            let id = *ids.entry(key.name().into()).or_insert(KeyId(next));
-            if id.0 == next {
-                places.push(Place::Empty);
-            }
-            if let Some(place) = places.get_mut(usize::from(id.0)) {
-                let slot = Slot::new(file, key, before.slot(id).ok(), now);
-                *place = Place::Held(Arc::new(slot));
-            }
+            let put = names.put(key.name(), |known| Slot::new(file, key, known, now));
+            put.map_err(|no_place| match no_place {
+                NoPlace::TooMany => KeyFileError::TooMany,
+                NoPlace::Twice => KeyFileError::Duplicate { name: key.name().into() },
+            })?;
         }
-        if places.len() > KEYS_MAX {
-            return Err(KeyFileError::TooMany);
-        }
-        Ok(Self { places, ids: Arc::new(ids) })
+        Ok(Self { names })
     }
 
     /// The same table with the key `id` as it is in the file now.
@@ -89,52 +67,28 @@ impl Table {
         id: KeyId,
         now: WallMillis,
     ) -> Result<Self, KeyFileError> {
-        let mut places = self.places.clone();
-        if let Some(Place::Held(slot)) = places.get_mut(usize::from(id.0)) {
-            let key = file.get(&slot.newest.name)?;
-            *slot = Arc::new(Slot::new(file, key, Some(slot), now));
-        }
-        Ok(Self { places, ids: Arc::clone(&self.ids) })
+        let before = self.slot(id).map_err(|_| KeyFileError::Exchanged)?;
+        let key = file.get(&before.newest.name)?;
+        Ok(Self { names: self.names.with(id, Slot::new(file, key, Some(before), now)) })
     }
 
     /// The id of the key of that name, if it is still there.
     pub(super) fn id(&self, name: &str) -> Option<KeyId> {
-        let id = *self.ids.get(name)?;
-        matches!(self.places.get(usize::from(id.0)), Some(Place::Held(_))).then_some(id)
+        self.names.id(name)
     }
 
     /// Every key with its id, but those that are leaving.
     pub(super) fn iter(&self) -> impl Iterator<Item = (KeyId, &Slot)> {
-        (0..).map(KeyId).zip(&self.places).filter_map(|(id, place)| match place {
-            Place::Held(slot) => Some((id, &**slot)),
-            Place::Leaving(..) | Place::Empty => None,
-        })
+        self.names.iter().map(|(id, slot)| (id, &**slot))
     }
 
     pub(super) fn slot(&self, id: KeyId) -> Result<&Slot, HsmError> {
-        match self.places.get(usize::from(id.0)) {
-            Some(Place::Held(slot) | Place::Leaving(slot, _)) => Ok(slot),
-            Some(Place::Empty) | None => Err(HsmError::KeyUnknown),
-        }
+        self.names.get(id).map(|slot| &**slot)
     }
 
     pub(super) fn of_type(&self, id: KeyId, key_type: KeyType) -> Result<&Slot, HsmError> {
         let slot = self.slot(id)?;
         if slot.newest.key_type == key_type { Ok(slot) } else { Err(HsmError::KeyUnusable) }
-    }
-}
-
-impl Place {
-    /// As it is after a reload that did not find the key.
-    fn left(&self, now: WallMillis) -> Self {
-        match self {
-            Self::Held(slot) => {
-                let until = now.0.saturating_add(KEY_LEAVES_MS);
-                Self::Leaving(Arc::clone(slot), WallMillis(until))
-            }
-            Self::Leaving(slot, until) if now < *until => Self::Leaving(Arc::clone(slot), *until),
-            Self::Leaving(..) | Self::Empty => Self::Empty,
-        }
     }
 }
 

@@ -3,7 +3,6 @@
 //! A [`Table`] never changes; an exchange or a reload puts another in its place. Ids stay with names. **Never here:** a
 //! clear key, a command.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,10 +10,11 @@ use crate::domain::clock::WallMillis;
 use crate::domain::pin::KeyId;
 use crate::hsm::HsmError;
 use crate::hsm::key::CheckValue;
+use crate::hsm::names::{Names, NoPlace};
 use crate::hsm::payshield::client::settings::{KeyPlan, KeySettings};
 use crate::hsm::payshield::client::state::State;
 use crate::hsm::payshield::client::token::{KeyKind, Token};
-use crate::limits::{KEY_LEAVES_MS, KEYS_MAX};
+use crate::limits::KEYS_MAX;
 
 /// Ids from here on are keys of the software module beside the devices.
 pub(super) const SOFT_IDS: u16 = 0x8000;
@@ -73,23 +73,10 @@ impl Slot {
     }
 }
 
-/// The place of an id.
-#[derive(Clone, Debug, Default)]
-enum Place {
-    #[default]
-    Empty,
-    Held(Arc<Slot>),
-    /// A reload did not find it any more. Requests that were under way then name it by its id, and those of
-    /// connections that have not read their new settings yet. It goes with the first reload after this time.
-    Leaving(Arc<Slot>, WallMillis),
-}
-
 /// Every key of one moment.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Table {
-    // The index is the key's id.
-    places: Vec<Place>,
-    ids: Arc<HashMap<Arc<str>, KeyId>>,
+    names: Names<Slot>,
     pub(super) transit: Option<KeyId>,
     pub(super) policy: Option<KeyId>,
     /// Whether PINs under the LMK are blocks of 16 bytes.
@@ -129,26 +116,14 @@ impl Table {
         before: &Self,
         now: WallMillis,
     ) -> Result<Self, PlanError> {
-        let places = before.places.iter().map(|place| place.left(now)).collect();
-        let mut table = Self { places, ids: Arc::default(), ..Self::default() };
-        let mut ids = HashMap::clone(&before.ids);
+        let mut table = Self { names: before.names.left(now), ..Self::default() };
         for key in &plan.keys {
-            let next = u16::try_from(table.places.len()).map_err(|_| PlanError::TooMany)?;
-            let id = *ids.entry((&*key.name).into()).or_insert(KeyId(next));
-            if id.0 == next {
-                table.places.push(Place::Empty);
-            }
-            let Some(place) = table.places.get_mut(usize::from(id.0)) else { continue };
-            if matches!(place, Place::Held(_)) {
-                return Err(PlanError::Twice { name: key.name.clone() });
-            }
-            let known = before.slot(id).ok();
-            *place = Place::Held(Arc::new(load(key, state, known, now)));
+            let put = table.names.put(&key.name, |known| load(key, state, known, now));
+            put.map_err(|no_place| match no_place {
+                NoPlace::TooMany => PlanError::TooMany,
+                NoPlace::Twice => PlanError::Twice { name: key.name.clone() },
+            })?;
         }
-        if KEYS_MAX < table.places.len() {
-            return Err(PlanError::TooMany);
-        }
-        table.ids = Arc::new(ids);
         let is_aes = table.iter().any(|(_, slot)| slot.newest.token.is_under_aes());
         table.is_aes = is_aes;
         table.transit = table.named("transit_zpk", plan.transit_zpk.as_deref(), KeyKind::Zpk)?;
@@ -173,32 +148,21 @@ impl Table {
 
     /// The same table with another key in one place.
     pub(super) fn with(&self, id: KeyId, slot: Slot) -> Self {
-        let mut next = self.clone();
-        if let Some(place @ Place::Held(_)) = next.places.get_mut(usize::from(id.0)) {
-            *place = Place::Held(Arc::new(slot));
-        }
-        next
+        Self { names: self.names.with(id, slot), ..*self }
     }
 
     /// The id of the key of that name, if it is still there.
     pub(super) fn id(&self, name: &str) -> Option<KeyId> {
-        let id = *self.ids.get(name)?;
-        matches!(self.places.get(usize::from(id.0)), Some(Place::Held(_))).then_some(id)
+        self.names.id(name)
     }
 
     /// Every key with its id, but those that are leaving.
     pub(super) fn iter(&self) -> impl Iterator<Item = (KeyId, &Arc<Slot>)> {
-        (0..).map(KeyId).zip(&self.places).filter_map(|(id, place)| match place {
-            Place::Held(slot) => Some((id, slot)),
-            Place::Leaving(..) | Place::Empty => None,
-        })
+        self.names.iter()
     }
 
     pub(super) fn slot(&self, id: KeyId) -> Result<&Arc<Slot>, HsmError> {
-        match self.places.get(usize::from(id.0)) {
-            Some(Place::Held(slot) | Place::Leaving(slot, _)) => Ok(slot),
-            Some(Place::Empty) | None => Err(HsmError::KeyUnknown),
-        }
+        self.names.get(id)
     }
 
     /// A key whose kind fits.
@@ -212,22 +176,8 @@ impl Table {
     }
 }
 
-impl Place {
-    /// As it is after a reload that did not find the key.
-    fn left(&self, now: WallMillis) -> Self {
-        match self {
-            Self::Held(slot) => {
-                let until = now.0.saturating_add(KEY_LEAVES_MS);
-                Self::Leaving(Arc::clone(slot), WallMillis(until))
-            }
-            Self::Leaving(slot, until) if now < *until => Self::Leaving(Arc::clone(slot), *until),
-            Self::Leaving(..) | Self::Empty => Self::Empty,
-        }
-    }
-}
-
 /// The key as it is in force: the one of the configuration, or a newer one that came for it.
-fn load(key: &KeySettings, state: &State, known: Option<&Arc<Slot>>, now: WallMillis) -> Slot {
+fn load(key: &KeySettings, state: &State, known: Option<&Slot>, now: WallMillis) -> Slot {
     let given = Held { token: key.token.clone(), check_value: key.check_value };
     let mut slot = Slot {
         name: (&*key.name).into(),
@@ -249,39 +199,4 @@ fn load(key: &KeySettings, state: &State, known: Option<&Arc<Slot>>, now: WallMi
         previous
     });
     slot
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Once a key was forgotten by the reload that did not name it: for a second connections with their old settings
-    /// answered 88.
-    #[test]
-    fn a_key_that_goes_leaves_after_a_while() {
-        let plan = |names: &[&str]| {
-            let key = |name: &&str| KeySettings {
-                name: (*name).into(),
-                kind: KeyKind::Zpk,
-                token: Token::parse(b"U1EF828AA8F6B80EB83E19FBC373F3A85").unwrap(),
-                check_value: [0x6F, 0x1E, 0x3F],
-            };
-            KeyPlan { keys: names.iter().map(key).collect(), transit_zpk: None, policy_pvk: None }
-        };
-        let next = |before: &Table, names: &[&str], now| {
-            Table::new(&plan(names), &State::default(), before, WallMillis(now)).unwrap()
-        };
-        let both = next(&Table::default(), &["a", "b"], 0);
-        let id = both.id("a").unwrap();
-        let mut table = next(&both, &["b"], 1000);
-        for now in [1000, 1001, 1000 + KEY_LEAVES_MS - 1] {
-            table = next(&table, &["b"], now);
-            assert!(table.slot(id).is_ok() && table.id("a").is_none(), "{now}");
-            assert_eq!(table.iter().count(), 1, "{now}");
-        }
-        let back = next(&table, &["a", "b"], 2000);
-        assert_eq!(back.id("a"), Some(id));
-        table = next(&table, &["b"], 1000 + KEY_LEAVES_MS);
-        assert_eq!(table.slot(id).err(), Some(HsmError::KeyUnknown));
-    }
 }
