@@ -1,8 +1,8 @@
 //! What the store over PostgreSQL costs, beside the ceiling of the same statements: both on one throw-away cluster.
 //!
 //! `cargo bench --bench postgres -- [SECONDS] [CARDS] [IN_FLIGHT] [CONNECTIONS]`. The ceiling writes batches of the
-//! writer's size from one connection, one after the other, with nothing waiting and nothing judged: cards locked, keys
-//! inserted, cards updated, records appended, the chain's row written, committed, in the same two round trips.
+//! writer's size from one connection, one after the other, with nothing waiting, compared or judged: the chain's row
+//! and cards updated, keys inserted, records appended, in one statement.
 //! **Never here:** a claim; only numbers of this machine.
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 #![expect(clippy::disallowed_methods, reason = "it measures real time")]
@@ -163,17 +163,15 @@ async fn ceiling(url: &str, hashes: &[PanHash], time: Duration) -> f64 {
     let settings = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;
         SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
     client.batch_execute(settings).await.unwrap();
-    let lock = "SELECT c.version FROM unnest($1::bytea[]) AS w (hash) JOIN card AS c ON c.pan_hash = w.hash
-        AND c.sequence = 0 ORDER BY c.pan_hash, c.sequence FOR NO KEY UPDATE OF c";
-    let keys = "INSERT INTO transaction (key, fingerprint, state, code, host, position, at)
-        SELECT w.key, 0, 0, 0, 0, w.position, 0 FROM (SELECT * FROM unnest($1::bytea[], $2::int8[])
-        AS k (key, position) ORDER BY key) AS w ON CONFLICT (key) DO NOTHING RETURNING key";
-    let put = "UPDATE card SET version = card.version + 1, body = w.body FROM unnest($1::bytea[], $2::bytea[])
-        AS w (hash, body) WHERE card.pan_hash = w.hash AND card.sequence = 0";
-    let append = "INSERT INTO journal (position, at, record)
-        SELECT w.position, 0, w.record FROM unnest($1::int8[], $2::bytea[]) AS w (position, record)";
-    let (lock, keys) = (client.prepare(lock).await.unwrap(), client.prepare(keys).await.unwrap());
-    let (put, append) = (client.prepare(put).await.unwrap(), client.prepare(append).await.unwrap());
+    let sql = "WITH head AS (UPDATE chain SET stan = 1 WHERE node = 1),
+        put AS (UPDATE card SET version = card.version + 1, body = w.body
+            FROM unnest($1::bytea[], $2::bytea[]) AS w (hash, body)
+            WHERE card.pan_hash = w.hash AND card.sequence = 0),
+        keys AS (INSERT INTO transaction (key, fingerprint, state, code, host, position, at)
+            SELECT w.key, 0, 0, 0, 0, w.position, 0 FROM unnest($3::bytea[], $4::int8[]) AS w (key, position))
+        INSERT INTO journal (position, at, record)
+        SELECT w.position, 0, w.record FROM unnest($4::int8[], $5::bytea[]) AS w (position, record)";
+    let sql = client.prepare(sql).await.unwrap();
     let begun = Instant::now();
     let mut number = 1_u64 << 40;
     while begun.elapsed() < time {
@@ -191,22 +189,9 @@ async fn ceiling(url: &str, hashes: &[PanHash], time: Duration) -> f64 {
         let positions: Vec<i64> = numbers.iter().map(|n| n.cast_signed()).collect();
         let (bodies, records) =
             (vec![&[7_u8; 118][..]; cards.len()], vec![&[7_u8; 250][..]; taken.len()]);
-        let (opened, locked, inserted) = tokio::join!(
-            biased;
-            client.batch_execute("BEGIN; SELECT 1 FROM chain WHERE node = 1 FOR NO KEY UPDATE"),
-            async { client.query(&lock, &[&cards]).await },
-            async { client.query(&keys, &[&taken, &positions]).await },
-        );
-        opened.unwrap();
-        assert_eq!((locked.unwrap().len(), inserted.unwrap().len()), (cards.len(), taken.len()));
-        let (put, appended, committed) = tokio::join!(
-            biased;
-            async { client.execute(&put, &[&cards, &bodies]).await },
-            async { client.execute(&append, &[&positions, &records]).await },
-            client.batch_execute("UPDATE chain SET stan = 1 WHERE node = 1; COMMIT"),
-        );
-        assert_eq!((put.unwrap(), appended.unwrap()), (cards.len() as u64, taken.len() as u64));
-        committed.unwrap();
+        let appended =
+            client.execute(&sql, &[&cards, &bodies, &taken, &positions, &records]).await.unwrap();
+        assert_eq!(appended, taken.len() as u64);
     }
     let rate = rate(number - (1 << 40), begun.elapsed());
     println!("ceiling  {rate:>9.0} changes/s   batches of {COMMIT_BATCH_MAX}, one connection");

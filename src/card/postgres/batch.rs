@@ -81,6 +81,30 @@ impl Batch {
         ask
     }
 
+    /// Judges as if everything were as it was read. `None`, and nothing is judged: it has to be looked at.
+    pub(super) fn hope(
+        &mut self,
+        shared: &Shared,
+        vault: &dyn Vault,
+        ask: &Ask,
+    ) -> Option<Written> {
+        let found = ask.hoped(&self.works)?;
+        let before = self.head;
+        let written = self.judge(shared, vault, &found);
+        if written.is_usual() {
+            return Some(written);
+        }
+        self.forget(before);
+        None
+    }
+
+    /// Takes back a judgement that wrote nothing.
+    pub(super) fn forget(&mut self, before: Head) {
+        self.head = before;
+        self.verdicts.fill(Verdict::Unrecorded);
+        self.closed = 0;
+    }
+
     /// Decides about every row, and says what is to be written.
     pub(super) fn judge(&mut self, shared: &Shared, vault: &dyn Vault, found: &Found) -> Written {
         let mut judge = Judge {

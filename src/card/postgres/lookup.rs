@@ -16,15 +16,22 @@ use crate::domain::request::{IdentityKind, TransactionKey};
 
 /// The statements.
 pub(super) struct Lookups {
-    cards: Statement,
+    usual: Statement,
     named: [Statement; 3],
-    keys: Statement,
     forwarded: Statement,
     awaits: Statement,
 }
 
-const CARDS: &str =
-    "SELECT pan_hash, sequence, version, body FROM card WHERE pan_hash = ANY ($1::bytea[])";
+/// What every request asks for, cards and keys, in one statement: each costs the database its share however little it
+/// asks. A card's row has a body.
+const USUAL: &str = "SELECT c.pan_hash, c.version, c.body,
+        NULL::int8, NULL::int2, NULL::int2, NULL::int4, NULL::int8, NULL::bool
+    FROM card AS c WHERE c.pan_hash = ANY ($1::bytea[])
+    UNION ALL
+    SELECT t.key, NULL, NULL, t.fingerprint, t.state, t.code, t.host, t.position,
+        coalesce(u.in_flight_until > clock_timestamp(), false)
+    FROM transaction AS t LEFT JOIN unsettled AS u ON t.state = 1 AND u.key = t.key
+    WHERE t.key = ANY ($2::bytea[])";
 
 fn named(column: &str) -> String {
     format!(
@@ -32,11 +39,6 @@ fn named(column: &str) -> String {
          JOIN card AS c ON c.{column} = w.value"
     )
 }
-
-const KEYS: &str = "SELECT t.key, t.fingerprint, t.state, t.code, t.host, t.position,
-        coalesce(u.in_flight_until > clock_timestamp(), false)
-    FROM transaction AS t LEFT JOIN unsettled AS u ON t.state = 1 AND u.key = t.key
-    WHERE t.key = ANY ($1::bytea[])";
 
 /// The open change of the key; else what was forwarded under it; else the newest of the card with the same trace.
 const FORWARDED: &str = "SELECT w.place, u.change, j.record
@@ -58,13 +60,12 @@ const AWAITS: &str = "SELECT DISTINCT pan_hash FROM unsettled
 impl Lookups {
     pub(super) async fn prepare(client: &Client) -> Result<Self, Error> {
         Ok(Self {
-            cards: client.prepare(CARDS).await?,
+            usual: client.prepare(USUAL).await?,
             named: [
                 client.prepare(&named("card_id")).await?,
                 client.prepare(&named("pan_token")).await?,
                 client.prepare(&named("payment_instrument")).await?,
             ],
-            keys: client.prepare(KEYS).await?,
             forwarded: client.prepare(FORWARDED).await?,
             awaits: client.prepare(AWAITS).await?,
         })
@@ -142,35 +143,28 @@ impl Round {
     pub(super) async fn ask(&self, client: &Client, sql: &Lookups) -> Result<Answers, Error> {
         let [ids, tokens, instruments] = &self.named;
         let [by_id, by_token, by_instrument] = &sql.named;
-        let (cards, ids, tokens, instruments, keys, forwarded, awaits) = tokio::join!(
+        let (usual, ids, tokens, instruments, forwarded, awaits) = tokio::join!(
             biased;
-            maybe(!self.cards.is_empty(), async { client.query(&sql.cards, &[&self.cards]).await }),
+            maybe(!self.cards.is_empty() || !self.keys.is_empty(), async {
+                client.query(&sql.usual, &[&self.cards, &self.keys]).await
+            }),
             maybe(!ids.is_empty(), async { client.query(by_id, &[ids]).await }),
             maybe(!tokens.is_empty(), async { client.query(by_token, &[tokens]).await }),
             maybe(!instruments.is_empty(), async { client.query(by_instrument, &[instruments]).await }),
-            maybe(!self.keys.is_empty(), async { client.query(&sql.keys, &[&self.keys]).await }),
             maybe(!self.places.is_empty(), self.ask_forwarded(client, sql)),
             maybe(!self.awaits.is_empty(), async { client.query(&sql.awaits, &[&self.awaits]).await }),
         );
         let mut answers = Answers::default();
-        for row in cards? {
-            answers.take_card(&row)?;
+        for row in usual? {
+            match row.try_get(2)? {
+                Some(body) => answers.take_card(&row, body)?,
+                None => answers.take_key(&row)?,
+            }
         }
         for (into, rows) in [ids?, tokens?, instruments?].into_iter().enumerate() {
             for row in rows {
                 answers.take_named(into, &row)?;
             }
-        }
-        for row in keys? {
-            let known = KeyRow {
-                fingerprint: row.try_get::<_, i64>(1)?.cast_unsigned(),
-                state: row.try_get(2)?,
-                code: row.try_get::<_, i16>(3)?.to_le_bytes()[0],
-                host: HostCode::from_bytes(row.try_get::<_, i32>(4)?.to_le_bytes()),
-                position: row.try_get::<_, i64>(5)?.cast_unsigned(),
-                in_flight: row.try_get(6)?,
-            };
-            answers.keys.insert(sixteen(&row, 0)?, known);
         }
         for row in forwarded? {
             answers.take_forwarded(&row)?;
@@ -240,11 +234,24 @@ impl Round {
 }
 
 impl Answers {
-    fn take_card(&mut self, row: &Row) -> Result<(), Error> {
+    fn take_card(&mut self, row: &Row, body: &[u8]) -> Result<(), Error> {
         let hash = sixteen(row, 0)?;
-        if let Some(card) = self.card(row.try_get(2)?, row.try_get(3)?) {
+        if let Some(card) = self.card(row.try_get(1)?, body) {
             self.cards.entry(hash).or_default().push(card);
         }
+        Ok(())
+    }
+
+    fn take_key(&mut self, row: &Row) -> Result<(), Error> {
+        let known = KeyRow {
+            fingerprint: row.try_get::<_, i64>(3)?.cast_unsigned(),
+            state: row.try_get(4)?,
+            code: row.try_get::<_, i16>(5)?.to_le_bytes()[0],
+            host: HostCode::from_bytes(row.try_get::<_, i32>(6)?.to_le_bytes()),
+            position: row.try_get::<_, i64>(7)?.cast_unsigned(),
+            in_flight: row.try_get(8)?,
+        };
+        self.keys.insert(sixteen(row, 0)?, known);
         Ok(())
     }
 

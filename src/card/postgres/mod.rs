@@ -3,7 +3,7 @@
 //! ```text
 //! claim ─► keys in progress here ─► lane: keys known to the database
 //! card ──► lane: every question that waits, in one round trip
-//! commit, intend, settle, note ─► queue ─► writer: one transaction a batch, two round trips ─► receipt
+//! commit, intend, settle, note ─► queue ─► writer: one transaction a batch, one round trip or two ─► receipt
 //! unsettled ─► keeper: the lease of the hosts ─► changes that are due
 //! ```
 //!
@@ -46,6 +46,7 @@ mod fence;
 mod keeper;
 mod lookup;
 mod moving;
+mod once;
 mod others;
 mod pace;
 mod proof;
@@ -193,6 +194,7 @@ impl PostgresStore {
             clock: Arc::clone(&options.clock),
             head,
             queue: waiting,
+            wary: 0,
             batch_size: metrics::histogram!("pinion_commit_batch_size"),
             seconds: metrics::histogram!("pinion_commit_seconds"),
         };

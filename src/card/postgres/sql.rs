@@ -6,10 +6,13 @@
 
 use tokio_postgres::{Client, Error, Statement};
 
+use crate::card::postgres::once;
 use crate::limits::{STORE_FLIGHT_SECONDS, STORE_WRITE_SECONDS};
 
 /// The statements.
 pub(super) struct Statements {
+    /// Both rounds in one, for the usual batch.
+    pub(super) at_once: Statement,
     // First round: locks, and what is there.
     pub(super) head: Statement,
     pub(super) traces: Statement,
@@ -119,6 +122,7 @@ const ADVANCE: &str =
 impl Statements {
     pub(super) async fn prepare(client: &Client) -> Result<Self, Error> {
         Ok(Self {
+            at_once: once::prepare(client).await?,
             head: client.prepare(HEAD).await?,
             traces: client.prepare(TRACES).await?,
             cards: client.prepare(CARDS).await?,

@@ -18,6 +18,7 @@ use crate::domain::request::{IdentityKind, Operation};
 
 mod broken;
 mod nodes;
+mod once;
 mod race;
 mod retention;
 #[path = "../../../tests/support/postgres.rs"]

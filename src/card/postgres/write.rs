@@ -37,9 +37,9 @@ pub(super) struct Written {
 /// Records, column by column.
 #[derive(Default)]
 pub(super) struct Records {
-    positions: Vec<i64>,
-    ats: Vec<i64>,
-    bytes: Vec<Vec<u8>>,
+    pub(super) positions: Vec<i64>,
+    pub(super) ats: Vec<i64>,
+    pub(super) bytes: Vec<Vec<u8>>,
 }
 
 impl Records {
@@ -52,10 +52,10 @@ impl Records {
 
 /// A row of `card`.
 pub(super) struct CardRow {
-    hash: [u8; 16],
-    sequence: i16,
-    version: i64,
-    body: Vec<u8>,
+    pub(super) hash: [u8; 16],
+    pub(super) sequence: i16,
+    pub(super) version: i64,
+    pub(super) body: Vec<u8>,
 }
 
 impl CardRow {
@@ -133,6 +133,17 @@ impl Written {
     /// Whether there is anything to be committed.
     pub(super) fn is_empty(&self) -> bool {
         self.records.positions.is_empty() && self.waits.is_empty()
+    }
+
+    /// Whether it is nothing but cards and records, every key taken at the position it was to have.
+    pub(super) fn is_usual(&self) -> bool {
+        !self.is_empty()
+            && self.freed.is_empty()
+            && self.renumbered.is_empty()
+            && self.answered.is_empty()
+            && self.closed.is_empty()
+            && self.waits.is_empty()
+            && self.opened.is_empty()
     }
 
     /// Writes it all and commits.

@@ -1,15 +1,16 @@
 //! The one task of a node that writes: takes what waits, makes it durable in one transaction, answers.
 //!
 //! ```text
-//! queue ─► ask (one round trip: locks, keys, what is there) ─► judge ─► write, commit (one round trip) ─► answers
+//! queue ─► hope: judge, write, commit (one round trip) ─► answers
+//!            └─ not as it was read ─► ask (one round trip: locks, keys, what is there) ─► judge ─► write, commit ─► answers
 //!                the session breaks ─► connect anew ─► take the chain's row ─► did the batch commit? ─► answers
 //! ```
 //!
 //! While a batch is on its way the next one gathers, so batches grow with the load by themselves. The node's row of
 //! `chain` is locked by every batch and says which record is the newest: whoever has its lock knows how the
 //! transaction before ended. A batch whose session broke is answered only after that; when its callers' patience ends
-//! before, they are told that nobody knows and their keys stay taken here. **Never here:** a second try of a batch.
-//! Where next: `ask`, `batch`, `write`, and `fence` for the row.
+//! before, they are told that nobody knows and their keys stay taken here. **Never here:** a second try of a batch that
+//! may have been written. Where next: `once`, `ask`, `batch`, `write`, and `fence` for the row.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,17 +19,23 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::card::StoreError;
+use crate::card::postgres::ask::Ask;
 use crate::card::postgres::batch::{Batch, Doubts, Head};
 use crate::card::postgres::connect::{ConnectError, refusal, session_survives, words};
 use crate::card::postgres::fence::{Fence, Taken, Writing};
+use crate::card::postgres::once::{self, Once};
 use crate::card::postgres::shared::{Shared, is_exhausted};
 use crate::card::postgres::work::Work;
 use crate::card::postgres::write::Ended;
-use crate::domain::clock::Clock;
+use crate::domain::clock::{Clock, Now};
 use crate::domain::vault::Vault;
 use crate::limits::{
     COMMIT_BATCH_MAX, STORE_DOUBT_SECONDS, STORE_RECONNECT_MS_MAX, STORE_WRITE_SECONDS,
 };
+
+/// After a batch that was not as hoped. Where switches get the same requests at once many are not, and each costs a
+/// round trip and perhaps a line in the database's log.
+pub(super) const WARY_BATCHES: u16 = 64;
 
 /// The task's state.
 pub(super) struct Writer {
@@ -38,6 +45,8 @@ pub(super) struct Writer {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) head: Head,
     pub(super) queue: mpsc::Receiver<Work>,
+    /// Batches that go the long way before one statement is tried again.
+    pub(super) wary: u16,
     pub(super) batch_size: metrics::Histogram,
     pub(super) seconds: metrics::Histogram,
 }
@@ -113,15 +122,19 @@ impl Writer {
         }
     }
 
-    /// One batch, both rounds.
+    /// One batch: in one statement where that is enough, else in two rounds.
     async fn commit(&mut self, lane: &Writing, mut batch: Batch) -> Result<(), Stopped> {
         let begun = self.clock.now();
         if is_exhausted(self.fence.node, self.head.position, COMMIT_BATCH_MAX) {
             batch.refuse(StoreError::Poisoned);
             return Err(Stopped::Fenced("the node has numbered all its records".to_owned()));
         }
-        let (node, epoch) = (self.fence.node.cast_signed(), self.fence.epoch);
         let ask = batch.ask(&self.shared);
+        match Box::pin(self.at_once(lane, batch, &ask, begun)).await? {
+            None => return Ok(()),
+            Some(back) => batch = back,
+        }
+        let (node, epoch) = (self.fence.node.cast_signed(), self.fence.epoch);
         let asked = Box::pin(ask.run(&lane.session.client, &lane.sql, node, epoch));
         let found = match in_time(asked).await {
             Ok(Ok(found)) => found,
@@ -149,25 +162,62 @@ impl Writer {
             batch.publish(&self.shared);
             return roll_back(lane).await;
         }
-        let records = batch.head.position - self.head.position;
         let ended = Box::pin(written.run(&lane.session.client, &lane.sql, node, epoch));
         match in_time(ended).await {
             Ok(Ended::Committed) => {
-                self.seconds.record(self.clock.now().saturating_sub(begun).as_secs_f64());
-                #[expect(clippy::cast_precision_loss, reason = "at most COMMIT_BATCH_MAX")]
-                self.batch_size.record(records as f64);
-                self.publish(batch);
+                self.committed(batch, begun);
                 Ok(())
             }
-            Ok(Ended::RolledBack(error)) => {
-                let why = words(&error);
-                tracing::error!(why, "a batch is refused by the database: nothing of it is kept");
-                batch.refuse(refusal(&error));
-                if session_survives(&error) { Ok(()) } else { Err(Stopped::Lost(why, None)) }
-            }
+            Ok(Ended::RolledBack(error)) => rolled_back(batch, &error),
             Ok(Ended::Unknown(error)) => Err(Stopped::Lost(words(&error), Some(batch))),
             Err(why) => Err(Stopped::Lost(why.to_owned(), Some(batch))),
         }
+    }
+
+    /// The batch in one statement, if it is one for that. It comes back when nothing of it was written because not
+    /// everything was as it was read.
+    async fn at_once(
+        &mut self,
+        lane: &Writing,
+        mut batch: Batch,
+        ask: &Ask,
+        begun: Now,
+    ) -> Result<Option<Batch>, Stopped> {
+        if self.wary > 0 {
+            self.wary -= 1;
+            return Ok(Some(batch));
+        }
+        let Some(written) = batch.hope(&self.shared, &*self.vault, ask) else {
+            return Ok(Some(batch));
+        };
+        let (to, us) = (
+            (&lane.session.client, &lane.sql.at_once),
+            (self.fence.node.cast_signed(), self.fence.epoch),
+        );
+        let keys = ask.columns();
+        match in_time(once::run(to, us, self.head, &keys, &written)).await {
+            Ok(Once::Committed) => {
+                self.committed(batch, begun);
+                Ok(None)
+            }
+            Ok(Once::Otherwise) => {
+                self.wary = WARY_BATCHES;
+                batch.forget(self.head);
+                Ok(Some(batch))
+            }
+            Ok(Once::RolledBack(error)) => rolled_back(batch, &error).map(|()| None),
+            Ok(Once::Unknown(error)) => Err(Stopped::Lost(words(&error), Some(batch))),
+            Err(why) => Err(Stopped::Lost(why.to_owned(), Some(batch))),
+        }
+    }
+
+    /// The batch is durable, and took so long.
+    fn committed(&mut self, batch: Batch, begun: Now) {
+        let records = batch.head.position - self.head.position;
+        self.seconds.record(self.clock.now().saturating_sub(begun).as_secs_f64());
+        #[expect(clippy::cast_precision_loss, reason = "at most COMMIT_BATCH_MAX")]
+        self.batch_size.record(records as f64);
+        self.publish(batch);
     }
 
     /// The batch is durable. Only here receipts are minted.
@@ -271,6 +321,14 @@ impl Waiting {
 
 fn is_outcome(work: &Work) -> bool {
     matches!(work, Work::Change { claim, .. } if claim.intent().is_some())
+}
+
+/// The server refused a batch, and kept nothing of it.
+fn rolled_back(batch: Batch, error: &tokio_postgres::Error) -> Result<(), Stopped> {
+    let why = words(error);
+    tracing::error!(why, "a batch is refused by the database: nothing of it is kept");
+    batch.refuse(refusal(error));
+    if session_survives(error) { Ok(()) } else { Err(Stopped::Lost(why, None)) }
 }
 
 /// Ends a transaction that writes nothing.

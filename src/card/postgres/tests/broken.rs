@@ -54,8 +54,36 @@ impl Proxy {
     }
 }
 
+/// Knows the commit of the writer's batches when it passes.
+#[derive(Default)]
+struct Watch {
+    /// How a call of the one statement begins: its portal, which has no name, and its own name.
+    at_once: Option<Vec<u8>>,
+}
+
+impl Watch {
+    /// Whether the bytes commit a batch; and what the server says when that is done.
+    fn commit(&mut self, sent: &[u8]) -> Option<&'static [u8]> {
+        let has = |what: &[u8]| sent.windows(what.len()).any(|bytes| bytes == what);
+        let query = b"\0WITH head AS (";
+        if let Some(end) = sent.windows(query.len()).position(|bytes| bytes == query) {
+            // Other messages may stand before it; a name is `s` and digits.
+            let name = sent[..end].iter().rposition(|byte| !byte.is_ascii_digit()).unwrap();
+            self.at_once = Some([b"\0", &sent[name..=end]].concat());
+        }
+        match &self.at_once {
+            // Ready, and outside a transaction.
+            Some(call) if has(call) => Some(b"Z\0\0\0\x05I"),
+            // The long way has its statements before it; the commit of the chores comes alone.
+            _ if 64 < sent.len() && has(b"COMMIT\0") => Some(b"COMMIT\0"),
+            _ => None,
+        }
+    }
+}
+
 async fn carry(mut client: TcpStream, mut server: TcpStream, shared: Arc<AtomicU8>) {
     let (mut sent, mut got) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    let mut watch = Watch::default();
     loop {
         if shared.load(Ordering::SeqCst) == Mode::Gone as u8 {
             return;
@@ -64,10 +92,8 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, shared: Arc<AtomicU
             read = client.read(&mut sent) => {
                 let Ok(length @ 1..) = read else { return };
                 let mode = shared.load(Ordering::SeqCst);
-                // The writer's, which has its statements before it; that of the chores comes alone.
-                let commits = 64 < length
-                    && sent[..length].windows(7).any(|bytes| bytes == b"COMMIT\0");
-                if commits && mode != Mode::Pass as u8 {
+                let commits = watch.commit(&sent[..length]);
+                if let (Some(done), true) = (commits, mode != Mode::Pass as u8) {
                     let next = if mode == Mode::LoseTheAnswerAndGo as u8 { Mode::Gone } else { Mode::Pass };
                     shared.store(next as u8, Ordering::SeqCst);
                     if mode == Mode::LoseTheCommit as u8 {
@@ -76,7 +102,7 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, shared: Arc<AtomicU
                     server.write_all(&sent[..length]).await.unwrap();
                     // Its word that the commit is done.
                     let mut all = Vec::new();
-                    while !all.windows(7).any(|bytes| bytes == b"COMMIT\0") {
+                    while !all.windows(done.len()).any(|bytes| bytes == done) {
                         let length = server.read(&mut got).await.unwrap();
                         assert!(length != 0, "the server answers");
                         all.extend_from_slice(&got[..length]);
