@@ -158,7 +158,7 @@ impl Pool {
         let envelope = Envelope { lmk: device.settings.lmk, ..Envelope::default() };
         // Room for all but MACs of long messages, so that growing leaves no copy of a PIN behind.
         let mut body = Body(BytesMut::with_capacity(512));
-        encode_request(&envelope, request, &mut body.0);
+        encode_request(&envelope, request, device.settings.charset, &mut body.0);
         if usize::from(u16::MAX) < device.settings.header + body.0.len() {
             return Err(NoAnswer);
         }

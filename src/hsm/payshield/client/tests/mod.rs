@@ -2,4 +2,5 @@
 
 mod bench;
 mod devices;
+mod ebcdic;
 mod operations;
