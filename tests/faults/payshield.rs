@@ -17,19 +17,19 @@ use crate::support::message::{Client, change, verify};
 use crate::support::node::{Node, PINS, Setup, WORLD, WRONG};
 use crate::support::{eventually, let_pass};
 
-const CARDS: usize = 24;
+pub(crate) const CARDS: usize = 24;
 const CALLERS: usize = 4;
 
 /// Quick to find a device again, so that the test is.
-const QUICK: &str = "timeout_ms = 300\nhealth_seconds = 1\nreconnect_ms = 20\nreconnect_max_ms = 200\n\
+pub(crate) const QUICK: &str = "timeout_ms = 300\nhealth_seconds = 1\nreconnect_ms = 20\nreconnect_max_ms = 200\n\
                      breaker = { failures = 5, open_ms = 300 }\n";
 
-fn span() -> Duration {
+pub(crate) fn span() -> Duration {
     let long = std::env::var_os("PINION_TEST_LONG").is_some();
     Duration::from_secs(if long { 20 } else { 5 })
 }
 
-fn node_with(ports: &[u16]) -> Node {
+pub(crate) fn node_with(ports: &[u16]) -> Node {
     let hsm = section(&WORLD, ports, QUICK);
     Node::new(&Setup { level: "info", hsm: &hsm, cards: CARDS as u64, ..Setup::DEFAULT })
 }
@@ -81,7 +81,7 @@ fn call(node: &Node, which: usize, stop: &AtomicBool) -> Book {
 
 /// Calls while `trouble` happens, then holds every card against the books.
 #[track_caller]
-fn during(node: &Node, trouble: impl FnOnce()) -> BTreeMap<String, usize> {
+pub(crate) fn during(node: &Node, trouble: impl FnOnce()) -> BTreeMap<String, usize> {
     let stop = AtomicBool::new(false);
     let books: Vec<Book> = std::thread::scope(|scope| {
         let callers: Vec<_> = (0..CALLERS)
@@ -113,7 +113,7 @@ fn during(node: &Node, trouble: impl FnOnce()) -> BTreeMap<String, usize> {
     told
 }
 
-fn state(node: &Node, device: usize) -> String {
+pub(crate) fn state(node: &Node, device: usize) -> String {
     let status = node.json("/status");
     status["hsm"]["devices"][device]["state"].as_str().expect("a state").to_owned()
 }

@@ -365,7 +365,9 @@ impl<'a> Wire<'a> {
             if let Some((place, fields)) = rest.split_at_mut_checked(header) {
                 Range::of(header, self.line, self.device.settings.connections).write(id, place);
                 if self.form.charset != Charset::Ascii {
-                    place.iter_mut().for_each(|byte| *byte = self.form.charset.to_wire(*byte));
+                    for byte in place {
+                        *byte = self.form.charset.to_wire(*byte);
+                    }
                 }
                 fields.iter_mut().zip(body).for_each(|(to, from)| *to = *from);
             }

@@ -82,7 +82,7 @@ impl<'a> Opening<'a> {
     pub fn of(body: &'a [u8], settings: Settings, scratch: &'a mut Scratch) -> Self {
         let text = match settings.charset {
             Charset::Ascii => body,
-            other => scratch.ascii(body, other),
+            Charset::Ebcdic => scratch.ascii(body, settings.charset),
         };
         let width = settings.header.min(body.len());
         let ((header, raw), (label, text)) = (body.split_at(width), text.split_at(width));

@@ -38,10 +38,10 @@ async fn pins_and_macs_are_as_the_software_module_has_them() {
             let current = block(&soft, current, "zpk.a", BlockFormat::Iso0).await;
             let new = block(&soft, b"4915", "zpk.a", BlockFormat::Iso0).await;
             let account = account();
-            let (current_here, new_here) = (current.clone().into(), new.clone().into());
+            let ours_in = [PresentedPin::Zone(current), PresentedPin::Zone(new)];
             let here = Change {
-                current: &current_here,
-                new: &new_here,
+                current: &ours_in[0],
+                new: &ours_in[1],
                 account: &account,
                 method: &ours,
                 reference: &stored,
@@ -49,10 +49,9 @@ async fn pins_and_macs_are_as_the_software_module_has_them() {
             };
             let want = soft.verify_and_derive(&here).await;
             assert_eq!(matches!(want, Ok(ChangeVerdict::Right(_))), verdict);
-            let current_there = as_of(hsm, &soft, &current).into();
-            let new_there = as_of(hsm, &soft, &new).into();
+            let theirs_in = [&current, &new].map(|pin| PresentedPin::Zone(as_of(hsm, &soft, pin)));
             let there =
-                Change { current: &current_there, new: &new_there, method: &theirs, ..here };
+                Change { current: &theirs_in[0], new: &theirs_in[1], method: &theirs, ..here };
             assert_eq!(hsm.verify_and_derive(&there).await, want);
         }
     }
