@@ -22,7 +22,12 @@ warnings.filterwarnings("ignore")  # Triple DES is old, and what ZMKs are.
 from psec import des, tools  # noqa: E402
 
 PINION, PLACE = sys.argv[1], pathlib.Path(sys.argv[2])
-PARTS = ["1111 1111 1111 1111  2222 2222 2222 2222", "0123456789abcdeffedcba9876543210", "952859EB9390CAFCBED4480ABD90A042"]
+FILES = ["--keys", PLACE / "keys.toml", "--lmk", PLACE / "lmk.key"]
+PARTS = [
+    "1111 1111 1111 1111  2222 2222 2222 2222",
+    "0123456789abcdeffedcba9876543210",
+    "952859EB9390CAFCBED4480ABD90A042",
+]
 FORMS = [bytes.fromhex(part) for part in PARTS]
 KEY = tools.xor(tools.xor(FORMS[0], FORMS[1]), FORMS[2])
 NAMES = ["Ana", "Bo", "Cem"]
@@ -43,13 +48,13 @@ class Terminal:
     def __init__(self, *arguments, piped=False):
         self.master, self.slave = pty.openpty()
         self.before = termios.tcgetattr(self.slave)
-        self.seen = ""
+        self.seen, self.new = "", ""
 
         def controlling():
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
         self.process = subprocess.Popen(
-            [PINION, "keys", *arguments, "--keys", PLACE / "keys.toml", "--lmk", PLACE / "lmk.key"],
+            [PINION, "keys", *arguments, *FILES],
             stdin=self.slave,
             stdout=subprocess.PIPE if piped else self.slave,
             stderr=self.slave,
@@ -60,12 +65,15 @@ class Terminal:
     def expect(self, text):
         """Waits until the terminal shows this, behind what was waited for before."""
         deadline = time.monotonic() + PATIENCE
-        shown = ""
-        while text not in shown:
-            ready, _, _ = select.select([self.master], [], [], max(0, deadline - time.monotonic()))
-            assert ready, f"{text!r} is not in {shown!r}"
-            shown += os.read(self.master, 4096).decode()
-        self.seen += shown
+        while text not in self.new:
+            assert self.read(max(0, deadline - time.monotonic())), f"{text!r} is not in {self.new!r}"
+        self.new = self.new[self.new.index(text) + len(text) :]
+
+    def read(self, patience):
+        """Whatever the terminal shows next."""
+        ready, _, _ = select.select([self.master], [], [], patience)
+        shown = os.read(self.master, 4096).decode() if ready else ""
+        self.seen, self.new = self.seen + shown, self.new + shown
         return shown
 
     def type(self, text):
@@ -85,8 +93,8 @@ class Terminal:
 
     def ended(self):
         output, _ = self.process.communicate(timeout=PATIENCE)
-        while select.select([self.master], [], [], 0)[0]:
-            self.seen += os.read(self.master, 4096).decode()
+        while self.read(0):
+            pass
         assert termios.tcgetattr(self.slave) == self.before, "the terminal is not as it was"
         for part in PARTS:
             for text in (part, part[:9], part[-9:]):
@@ -105,12 +113,12 @@ def files():
 
 
 def listed():
-    arguments = ["list", "--json", "--keys", PLACE / "keys.toml", "--lmk", PLACE / "lmk.key", "--allow-test-keys"]
-    output = subprocess.run([PINION, "keys", *arguments], check=True, capture_output=True).stdout
-    return [json.loads(line) for line in output.splitlines()]
+    arguments = [PINION, "keys", "list", "--json", "--allow-test-keys", *FILES]
+    output = subprocess.run(arguments, check=True, capture_output=True).stdout
+    return json.loads(output)
 
 
-subprocess.run([PINION, "keys", "init", "--keys", PLACE / "keys.toml", "--lmk", PLACE / "lmk.key"], check=True, stdout=2)
+subprocess.run([PINION, "keys", "init", *FILES], check=True, stdout=2)
 BEFORE = files()
 
 
@@ -147,9 +155,14 @@ it.type("\x03")
 left_as_it_was("Ctrl-C at a question", it, -signal.SIGINT, "")
 
 it = ceremony()
-it.expect("Ana, component 1 of 3: ")
-for typed, said in (("0123 4567x", "character 9 is no hex digit: enter it again"), ("", "0 hex digits"), ("\x04", "0 hex digits")):
-    it.type(typed + ("\n" if typed != "\x04" else ""))
+for typed, said in (
+    ("0123 4567 x1\n", "character 9 is no hex digit"),
+    ("\n", "0 hex digits; a key has 32, 48 or 64: enter it again"),
+    ("\x04", "0 hex digits"),
+):
+    it.expect("Ana, component 1 of 3: ")
+    assert not it.has(termios.ECHO)
+    it.type(typed)
     it.expect(said)
 left_as_it_was("three lines that are no component", it, 1, "Ana, component 1 of 3: 0 hex digits")
 

@@ -68,7 +68,7 @@ emv = {vector["name"]: vector for vector in json.loads((HERE / "emv.json").read_
 ku = "printed by pyemv: 28367E05DE3381C2"
 ky = "printed by pyemv: 28367E05DE3381C29D30A6055A8DEB86"
 for name, widths, hidden in (
-    # Code, mode, scheme, key | card, session | length | plain | ; key | session | offset, length | block | ; and the rest.
+    # Code, mode, scheme, key | card, session | length | plain | ; key | session | offset, length | block | ; and more.
     (ku, (2 + 2 + 33, 16, 4, 5, 1 + 33, 8, 8, 8), 8),
     # The same without session data of its own.
     (ky, (2 + 2 + 33, 16, 4, 5, 1 + 33 + 8, 8), 16),

@@ -73,10 +73,11 @@ pub(super) fn prompt(number: usize, count: usize) -> Result<Zeroizing<Vec<u8>>, 
 /// The same, with a text of its own. Whoever sits at a terminal and types no hex is asked again.
 pub(super) fn prompt_for(what: &str) -> Result<Zeroizing<Vec<u8>>, KeysError> {
     let input = std::io::stdin();
-    let mut left = if input.is_terminal() { TRIES_AT_A_TERMINAL } else { 1 };
+    let silence = if input.is_terminal() { Some(Silence::start(&input)?) } else { None };
+    let mut left = if silence.is_some() { TRIES_AT_A_TERMINAL } else { 1 };
     loop {
         left -= 1;
-        match parse_hex(&typed(&input, what)?) {
+        match parse_hex(&typed(&input, silence.as_ref(), what)?) {
             Ok(bytes) => return Ok(bytes),
             Err(why) if left == 0 => return Err(KeysError::Input(format!("{what}: {why}"))),
             Err(why) => {
@@ -87,9 +88,12 @@ pub(super) fn prompt_for(what: &str) -> Result<Zeroizing<Vec<u8>>, KeysError> {
 }
 
 /// One line, as long as a component may be; what is longer is cut off after that. It stays in no other buffer.
-fn typed(input: &Stdin, what: &str) -> Result<Zeroizing<Vec<u8>>, KeysError> {
+fn typed(
+    input: &Stdin,
+    silence: Option<&Silence<'_>>,
+    what: &str,
+) -> Result<Zeroizing<Vec<u8>>, KeysError> {
     let failed = |e: std::io::Error| KeysError::Input(format!("standard input: {e}"));
-    let silence = if input.is_terminal() { Some(Silence::start(input)?) } else { None };
     if silence.is_some() {
         let _ = write!(std::io::stderr(), "{what}: ");
     }
@@ -100,7 +104,7 @@ fn typed(input: &Stdin, what: &str) -> Result<Zeroizing<Vec<u8>>, KeysError> {
         if read.map_err(|error| failed(error.into()))? == 0 || byte[0] == b'\n' {
             break;
         }
-        if silence.as_ref().is_some_and(|silence| silence.is_interrupt(byte[0])) {
+        if silence.is_some_and(|silence| silence.is_interrupt(byte[0])) {
             return Err(KeysError::Input("interrupted: nothing was kept".into()));
         }
         if line.len() <= INPUT_BYTES_MAX {
