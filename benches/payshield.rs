@@ -28,6 +28,7 @@ use pinion::hsm::payshield::simulator::{self, Kind, Options};
 use pinion::hsm::payshield::wire::key::KeyType;
 use pinion::hsm::soft::SoftHsm;
 use pinion::hsm::{Change, ChangeVerdict, Hsm};
+use pinion::iso8583::Charset;
 use pinion::peer::breaker::BreakerRule;
 
 /// Key and PVK of `tests/differential/cases.py`.
@@ -59,6 +60,7 @@ async fn client(address: SocketAddr) -> (Arc<PayShield>, Running) {
             tls: None,
             lmk: None,
             header: 4,
+            charset: Charset::Ascii,
             connections: 2,
             window: 512,
             in_flight: 8192,

@@ -3,7 +3,7 @@
 //! format and method, pairs of unlike formats.
 //!
 //! AWS-LC opens the blocks of psec and computes the references anew; both must agree before Pinion is asked. It also
-//! opens what Pinion encrypts.
+//! opens what Pinion encrypts. Keys of DUKPT terminals are derived by pydukpt.
 //!
 //! 2,500 cases; ten thousand with `PINION_TEST_LONG=1`. The seed is printed, and `PINION_TEST_SEED` repeats a run.
 //! **Never here:** an expected value of ours.
@@ -20,7 +20,7 @@ use futures_util::{StreamExt as _, stream};
 use pinion::domain::clock::{Clock, SystemClock};
 use pinion::domain::pan::{Account12, Pan};
 use pinion::domain::pin::{
-    BlockFormat, KeyId, LmkPin, Method, PinRules, PresentedPin, Reference, ZonePin,
+    BlockFormat, KeyId, Ksn, LmkPin, Method, PinRules, PresentedPin, Reference, ZonePin,
 };
 use pinion::hsm::key::{Algorithm, ClearKey, TestKeys};
 use pinion::hsm::lmk::Lmk;
@@ -41,6 +41,7 @@ const KEYS: &[(&str, KeyKind, &[u8; 2], Algorithm, &str)] = &[
     ("zpk.aes", KeyKind::Zpk, b"P0", Algorithm::Aes, "00112233445566778899AABBCCDDEEFF"),
     ("pvk.visa", KeyKind::Pvk, b"V2", Algorithm::Tdes, "C8199237EA5857BC40EF9DA2B5E96BBF"),
     ("pvk.ibm", KeyKind::Pvk, b"V1", Algorithm::Tdes, "54A1521FDA7083E9C83E9EC4263786EC"),
+    ("bdk", KeyKind::Bdk, b"B0", Algorithm::Tdes, "C8A16DABB957C1761652C1A49E836294"),
     ("zpk.transit", KeyKind::Zpk, b"P0", Algorithm::Tdes, "98519E45CBB9291F49EFAD4AFEFDDC79"),
 ];
 
@@ -66,10 +67,19 @@ struct Case {
     pan: String,
     pins: [String; 2],
     blocks: [[String; 2]; 4],
+    dukpt: Dukpt,
     pvki: char,
     pvvs: [String; 2],
     ibm: aws_lc::Ibm,
     offsets: [String; 2],
+}
+
+/// The same PINs from a terminal: its serial number, the key of this one transaction, blocks of formats 0, 1, 3.
+#[derive(serde::Deserialize)]
+struct Dukpt {
+    ksn: String,
+    key: String,
+    blocks: [[String; 2]; 3],
 }
 
 fn bytes(hex: &str) -> Zeroizing<Vec<u8>> {
@@ -113,6 +123,11 @@ impl Case {
                 let pin = aws_lc::open(*digit, clear_key(zpk(*format)), &blocks[which], &self.pan);
                 let pin = pin.unwrap_or_else(|| panic!("{at}: no PIN in the block of {format:?}"));
                 assert_eq!(pin, self.pins[which], "{at}, {format:?}");
+                let derived = FORMATS.iter().position(|(each, _)| each == format);
+                if let Some(blocks) = derived.and_then(|at| self.dukpt.blocks.get(at)) {
+                    let pin = aws_lc::open(*digit, &self.dukpt.key, &blocks[which], &self.pan);
+                    assert_eq!(pin.as_ref(), Some(&self.pins[which]), "{at}, DUKPT, {format:?}");
+                }
                 let pvv = aws_lc::pvv(clear_key("pvk.visa"), self.pvki, &pin, &self.pan);
                 assert_eq!(pvv, self.pvvs[which], "{at}, PVV");
                 let offset = aws_lc::offset(clear_key("pvk.ibm"), &self.ibm, &pin, &self.pan);
@@ -152,8 +167,22 @@ impl<H: Hsm> Judge<'_, H> {
         ZonePin::new(&bytes(hex), format, self.key(zpk(format))).expect("a block")
     }
 
+    /// The same from the terminal, in one of its formats.
+    fn derived_block(&self, place: usize, which: usize) -> ZonePin {
+        let Dukpt { ksn, blocks, .. } = &self.case.dukpt;
+        let ksn = Ksn::new(&bytes(ksn)).expect("a serial number");
+        let block = ZonePin::new(&bytes(&blocks[place][which]), FORMATS[place].0, self.key("bdk"));
+        block.expect("a block").derived(ksn)
+    }
+
     /// Everything about a current PIN in one format and a new one in another.
     async fn pair(&self, formats: [BlockFormat; 2]) {
+        let blocks = [0, 1].map(|which| self.block(formats[which], which));
+        self.both(&format!("{formats:?}"), blocks).await;
+    }
+
+    /// Everything about a current PIN and a new one.
+    async fn both(&self, what: &str, blocks: [ZonePin; 2]) {
         let Case { pvki, ibm, pvvs, offsets, .. } = self.case;
         let visa = Method::VisaPvv {
             pvk: self.key("pvk.visa"),
@@ -166,15 +195,14 @@ impl<H: Hsm> Judge<'_, H> {
             validation_length: ibm.length,
             validation_pad: u8::try_from(ibm.pad).expect("a digit"),
         };
-        let blocks = [0, 1].map(|which| self.block(formats[which], which));
         for (method, references) in
             [(visa, [0, 1].map(|it| pvv(&pvvs[it]))), (ibm, [0, 1].map(|it| offset(&offsets[it])))]
         {
-            self.change_and_parts(&format!("{formats:?} {method:?}"), &method, &references, blocks)
+            self.change_and_parts(&format!("{what} {method:?}"), &method, &references, blocks)
                 .await;
         }
         self.comparison(blocks).await;
-        self.translation(blocks[0], formats[1]).await;
+        self.translation(blocks[0], blocks[1].format()).await;
     }
 
     /// The change as one command, what it is made of, and the change by somebody who guesses.
@@ -270,6 +298,8 @@ async fn judge(module: &str, hsm: &impl Hsm, formats: usize, cases: &[Case], see
                 for (format, _) in &FORMATS[..formats] {
                     judge.pair([*format; 2]).await;
                 }
+                let derived = [0, 1].map(|which| judge.derived_block(number % 3, which));
+                judge.both("DUKPT", derived).await;
                 let (one, other) = (number % formats, number / formats % formats);
                 if one != other {
                     judge.pair([FORMATS[one].0, FORMATS[other].0]).await;

@@ -18,12 +18,12 @@ use pinion::hsm::payshield::wire::command::translate::{Block, Revealed, Translat
 use pinion::hsm::payshield::wire::field::Mac8;
 use pinion::hsm::payshield::wire::message::Opening;
 use pinion::hsm::payshield::wire::{
-    Field, Settings, decode_answer, decode_request, encode_answer, encode_request,
+    Field, Scratch, Settings, decode_answer, decode_request, encode_answer, encode_request,
     frame as payshield_frames,
 };
 use pinion::hsm::tr31::{PAD_BYTES, open, seal};
 use pinion::iso8583::frame::{FrameCodec, Framing};
-use pinion::iso8583::{Dialect, Layout, Message, decode, from_json, tlv as ber, to_json};
+use pinion::iso8583::{Charset, Dialect, Layout, Message, decode, from_json, tlv as ber, to_json};
 use tokio_util::codec::Decoder as _;
 
 /// A message of a dialect: what decodes comes back from its JSON byte for byte.
@@ -98,59 +98,84 @@ pub fn tr31(bytes: &[u8]) -> bool {
     opened
 }
 
-static DEVICE: LazyLock<Device> = LazyLock::new(|| {
-    let lmks = vec![Kind::Variant, Kind::TdesBlock, Kind::AesBlock];
-    Device::new(&Setup { lmks, ..Setup::default() })
+/// What a host port is set to: any bytes are looked at as both.
+const CHARSETS: [Charset; 2] = [Charset::Ascii, Charset::Ebcdic];
+
+static DEVICES: LazyLock<[Device; 2]> = LazyLock::new(|| {
+    CHARSETS.map(|charset| {
+        let lmks = vec![Kind::Variant, Kind::TdesBlock, Kind::AesBlock];
+        let settings = Settings { charset, ..Settings::default() };
+        Device::new(&Setup { lmks, settings, ..Setup::default() })
+    })
 });
 
 /// A payShield command: what is read is written as it was, and everything gets an answer.
 pub fn payshield(bytes: &[u8]) -> bool {
-    let settings = Settings::default();
-    let opening = Opening::of(bytes, settings);
-    let read = decode_request(&opening, settings);
-    if let Some(Ok((envelope, request))) = &read {
-        let mut again = BytesMut::new();
-        encode_request(envelope, request, &mut again);
-        assert_eq!(again, bytes);
+    let mut taken = false;
+    for device in &*DEVICES {
+        let (settings, mut scratch) = (device.settings(), Scratch::default());
+        let opening = Opening::of(bytes, settings, &mut scratch);
+        let read = decode_request(&opening, settings);
+        if let Some(Ok((envelope, request))) = &read {
+            let mut again = BytesMut::new();
+            encode_request(envelope, request, settings.charset, &mut again);
+            assert_eq!(again, bytes);
+            taken = true;
+        }
+        let mut answer = BytesMut::new();
+        device.answer(0, bytes, &mut answer);
+        assert!(answer.starts_with(opening.header) && opening.header.len() + 4 <= answer.len());
     }
-    let mut answer = BytesMut::new();
-    DEVICE.answer(0, bytes, &mut answer);
-    assert!(answer.starts_with(opening.header) && opening.header.len() + 4 <= answer.len());
-    matches!(read, Some(Ok(_)))
+    taken
 }
 
-fn read_and_write<'a, T: Field<'a>>(command: [u8; 2], body: &'a [u8]) -> bool {
-    let settings = Settings::default();
-    let opening = Opening::of(body, settings);
-    let Ok(answer) = decode_answer::<T>(command, &opening, settings) else { return false };
-    let mut again = BytesMut::new();
-    encode_answer(command, &answer, &mut again);
-    assert_eq!(again, body);
-    true
+/// Reads an answer, and writes it as it was.
+struct Answers<'a> {
+    command: [u8; 2],
+    body: &'a [u8],
+    charset: Charset,
+}
+
+impl<'a> Answers<'a> {
+    fn of<T: Field<'a>>(&self, scratch: &'a mut Scratch) -> bool {
+        let settings = Settings { charset: self.charset, ..Settings::default() };
+        let opening = Opening::of(self.body, settings, scratch);
+        let Ok(answer) = decode_answer::<T>(self.command, &opening, settings) else { return false };
+        let mut again = BytesMut::new();
+        encode_answer(self.command, &answer, self.charset, &mut again);
+        assert_eq!(again, self.body);
+        true
+    }
 }
 
 /// An answer of a payShield, after the code of its command: what is read is written as it was.
 pub fn payshield_answer(bytes: &[u8]) -> bool {
     let Some((command, body)) = bytes.split_first_chunk::<2>() else { return false };
-    let command = *command;
+    let taken = CHARSETS.map(|charset| answer_in(charset, *command, body));
+    taken.contains(&true)
+}
+
+fn answer_in(charset: Charset, command: [u8; 2], body: &[u8]) -> bool {
+    let answers = Answers { command, body, charset };
+    let it = &mut Scratch::default();
     match &command {
-        b"A0" => read_and_write::<Generated<'_>>(command, body),
-        b"A6" | b"A8" | b"FA" => read_and_write::<KeyAndCheck<'_>>(command, body),
-        b"B2" => read_and_write::<Echoed<'_>>(command, body),
-        b"BA" | b"JA" | b"JC" | b"JE" | b"EE" => read_and_write::<UnderLmk>(command, body),
-        b"BU" => read_and_write::<Checked>(command, body),
-        b"CA" | b"CC" | b"G0" => read_and_write::<Translated>(command, body),
-        b"CU" | b"DG" | b"FW" => read_and_write::<PvvOf>(command, body),
-        b"BK" | b"DE" | b"DU" => read_and_write::<OffsetOf>(command, body),
-        b"GW" => read_and_write::<Mac8>(command, body),
-        b"JG" => read_and_write::<Block>(command, body),
-        b"KU" | b"KY" => read_and_write::<Sealed<'_>>(command, body),
-        b"M6" => read_and_write::<MacValue>(command, body),
-        b"N0" => read_and_write::<RandomBytes<'_>>(command, body),
-        b"NC" => read_and_write::<Diagnosed>(command, body),
-        b"NG" => read_and_write::<Revealed>(command, body),
-        b"NO" => read_and_write::<StatusText<'_>>(command, body),
-        _ => read_and_write::<Nothing>(command, body),
+        b"A0" => answers.of::<Generated<'_>>(it),
+        b"A6" | b"A8" | b"FA" => answers.of::<KeyAndCheck<'_>>(it),
+        b"B2" => answers.of::<Echoed<'_>>(it),
+        b"BA" | b"JA" | b"JC" | b"JE" | b"EE" => answers.of::<UnderLmk>(it),
+        b"BU" => answers.of::<Checked>(it),
+        b"CA" | b"CC" | b"G0" => answers.of::<Translated>(it),
+        b"CU" | b"DG" | b"FW" => answers.of::<PvvOf>(it),
+        b"BK" | b"DE" | b"DU" => answers.of::<OffsetOf>(it),
+        b"GW" => answers.of::<Mac8>(it),
+        b"JG" => answers.of::<Block>(it),
+        b"KU" | b"KY" => answers.of::<Sealed<'_>>(it),
+        b"M6" => answers.of::<MacValue>(it),
+        b"N0" => answers.of::<RandomBytes<'_>>(it),
+        b"NC" => answers.of::<Diagnosed>(it),
+        b"NG" => answers.of::<Revealed>(it),
+        b"NO" => answers.of::<StatusText<'_>>(it),
+        _ => answers.of::<Nothing>(it),
     }
 }
 

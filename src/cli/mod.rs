@@ -60,6 +60,8 @@ enum Command {
     Demo(demo::Demo),
     /// Take a node of Postilion out of service and back, ask it for a new zone key; needs a running switch.
     Hosts(operate::Hosts),
+    /// Take a device of the HSM out of service and back; needs a running switch.
+    Hsm(operate::Devices),
     /// Make, import and list the keys of the sealed key file.
     Keys(keys::Keys),
     /// Be many ATMs: load at a fixed rate or as fast as answers come, with latency percentiles.
@@ -149,6 +151,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Decode(decode) => decode.run(),
         Command::Demo(demo) => demo.run(),
         Command::Hosts(hosts) => hosts.run(),
+        Command::Hsm(devices) => devices.run(),
         Command::Keys(keys) => keys.run().map_err(|error| match error.exit_code() {
             64 => Failure::Usage(error.to_string()),
             78 => Failure::Config(error.to_string()),

@@ -1,4 +1,4 @@
-//! `pinion unsettled` and `pinion hosts`: an operator's acts on a running switch, over its admin port.
+//! `pinion unsettled`, `pinion hosts` and `pinion hsm`: an operator's acts on a running switch, over its admin port.
 //!
 //! The running switch has its store open, so these commands ask it instead of reading the files. **Never here:** a
 //! decision: the switch makes it.
@@ -102,6 +102,40 @@ enum HostsAct {
     },
 }
 
+/// Arguments of `pinion hsm`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  pinion hsm list\n  pinion hsm drain payshield-1")]
+pub(super) struct Devices {
+    #[command(subcommand)]
+    act: DevicesAct,
+}
+
+#[derive(Debug, Subcommand)]
+enum DevicesAct {
+    /// Devices, their connections, what they have under way, whether they are drained.
+    List {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Give a device no new commands; what is under way is finished. A restart of the switch forgets it.
+    Drain {
+        /// Its name.
+        device: String,
+        /// Also if no other device takes commands: every request gets 86 then.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Give a device commands again.
+    Resume {
+        /// Its name.
+        device: String,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
 impl Unsettled {
     pub(super) fn run(self) -> Result<(), Failure> {
         match self.act {
@@ -137,6 +171,30 @@ impl Hosts {
         };
         let path = format!("/admin/hosts/{}/{act}", plain(&host)?);
         let answer = target.post(&path, &json!({}))?;
+        target.print(&answer);
+        Ok(())
+    }
+}
+
+impl Devices {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let (device, act, body, target) = match self.act {
+            DevicesAct::List { target } => {
+                let answer = target.get("/status")?;
+                let hsm = &answer["hsm"];
+                if hsm["kind"] == "soft" && !target.json {
+                    say!("no devices: the software module does the PIN work");
+                    return Ok(());
+                }
+                return target.print_list(hsm, "devices");
+            }
+            DevicesAct::Drain { device, force, target } => {
+                (device, "drain", json!({ "force": force }), target)
+            }
+            DevicesAct::Resume { device, target } => (device, "resume", json!({}), target),
+        };
+        let path = format!("/admin/hsm/{}/{act}", plain(&device)?);
+        let answer = target.post(&path, &body)?;
         target.print(&answer);
         Ok(())
     }

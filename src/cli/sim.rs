@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::Failure;
 use crate::hsm::payshield::simulator::{self as payshield, ErrorRule, FaultRules, Kind};
 use crate::hsm::payshield::wire::field::Firmware;
+use crate::iso8583::Charset;
 use crate::sim::postilion::{self, Options, StartError, TestCards};
 
 /// Run a simulated peer.
@@ -120,6 +121,9 @@ pub(super) struct Payshield {
     /// Characters of the message header.
     #[arg(long, value_name = "COUNT", default_value_t = 4)]
     header: usize,
+    /// Speak EBCDIC (code page 037), as a host port that is set to it. Binary fields stay as they are.
+    #[arg(long)]
+    ebcdic: bool,
     /// Longest PIN: a PIN under the LMK has one digit more.
     #[arg(long, value_name = "DIGITS", default_value_t = 12)]
     pin_length: usize,
@@ -190,6 +194,9 @@ impl Payshield {
         options.setup.lmks = self.lmk.iter().copied().map(Kind::from).collect();
         options.setup.settings.header = self.header;
         options.setup.settings.pin_digits = self.pin_length.saturating_add(1);
+        if self.ebcdic {
+            options.setup.settings.charset = Charset::Ebcdic;
+        }
         options.setup.authorised = self.authorised;
         options.setup.pci = self.pci;
         options.setup.encrypted_tables = self.encrypted_tables;

@@ -17,7 +17,7 @@ use crate::domain::vault::{Vault, VaultError};
 use crate::hsm::key::CheckValue;
 use crate::hsm::keyfile::KeyFileError;
 use crate::hsm::payshield::client::{
-    self, DeviceStatus, KeyPlan, OpenError, PayShield, StartError, UnfitProduct,
+    self, DeviceStatus, DrainRefused, KeyPlan, OpenError, PayShield, StartError, UnfitProduct,
 };
 use crate::hsm::soft::{self, KeyInfo, MethodError, SoftHsm};
 use crate::hsm::{Change, ChangeVerdict, Hsm, HsmError, ImportRefused, Imported, Verdict};
@@ -152,6 +152,28 @@ impl Module {
         match self {
             Self::Soft(_) => Vec::new(),
             Self::PayShield(hsm) => hsm.devices(),
+        }
+    }
+
+    /// As [`PayShield::drain`].
+    ///
+    /// # Errors
+    /// [`DrainRefused`]; always of the software family.
+    pub fn drain(&self, device: &str, force: bool) -> Result<usize, DrainRefused> {
+        match self {
+            Self::Soft(_) => Err(DrainRefused::NoDevices),
+            Self::PayShield(hsm) => hsm.drain(device, force),
+        }
+    }
+
+    /// As [`PayShield::resume`].
+    ///
+    /// # Errors
+    /// [`DrainRefused`].
+    pub fn resume(&self, device: &str) -> Result<(), DrainRefused> {
+        match self {
+            Self::Soft(_) => Err(DrainRefused::NoDevices),
+            Self::PayShield(hsm) => hsm.resume(device),
         }
     }
 

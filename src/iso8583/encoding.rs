@@ -51,10 +51,11 @@ pub(super) static ASCII_CLASS: [u8; 256] = ascii_classes();
 /// Classes of a byte in EBCDIC data. The BCD bits are those of the byte itself.
 pub(super) static EBCDIC_CLASS: [u8; 256] = ebcdic_classes();
 
-/// `byte` as it appears in the wire's character set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Charset {
+/// The character set of a wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Charset {
     /// ASCII, with Latin-1 above 127 where a field is lenient.
+    #[default]
     Ascii,
     /// Code page 037.
     Ebcdic,
@@ -70,7 +71,8 @@ impl Charset {
     }
 
     /// A wire byte as Latin-1.
-    pub(super) fn to_latin(self, byte: u8) -> u8 {
+    #[must_use]
+    pub fn to_latin(self, byte: u8) -> u8 {
         match self {
             Self::Ascii => byte,
             Self::Ebcdic => LATIN_OF_EBCDIC[usize::from(byte)],
@@ -78,7 +80,8 @@ impl Charset {
     }
 
     /// A Latin-1 byte as it goes on the wire.
-    pub(super) fn to_wire(self, byte: u8) -> u8 {
+    #[must_use]
+    pub fn to_wire(self, byte: u8) -> u8 {
         match self {
             Self::Ascii => byte,
             Self::Ebcdic => EBCDIC_OF_LATIN[usize::from(byte)],

@@ -27,7 +27,7 @@ pub use bitmap::{Bitmap, BitmapForm, FIELD_NUMBER_MAX};
 pub use build::{Builder, EncodeError};
 pub use compose::CompositeBuilder;
 pub use composite::{Entry, Inner, Key, walk};
-pub use encoding::{TEXT_BYTES_MAX, Text};
+pub use encoding::{Charset, TEXT_BYTES_MAX, Text};
 pub use field::{Encoding, FieldSpec, Format, Length, PrefixEncoding, Rule, Secrecy};
 pub use item::Item;
 pub use json::{JsonError, from_json, to_json};

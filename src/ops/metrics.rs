@@ -87,6 +87,7 @@ pub const CATALOGUE: &[Metric] = &[
     histogram("pinion_hsm_command_seconds", &["hsm", "command"], "Time one HSM command took."),
     gauge("pinion_hsm_connections", &["hsm"], "Connections to the device."),
     gauge("pinion_hsm_diagnosed_timestamp_seconds", &["hsm"], "Unix time when the device last passed NC."),
+    gauge("pinion_hsm_drained", &["hsm"], "1 while an operator has the device out of service."),
     counter("pinion_hsm_errors_total", &["hsm", "code"], "HSM commands that failed."),
     gauge("pinion_hsm_firmware_differs", &[], "1 while two devices show different firmware."),
     gauge("pinion_hsm_in_flight", &["hsm"], "Commands under way at the device."),

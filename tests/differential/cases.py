@@ -1,18 +1,21 @@
 """Random PIN changes, computed by psec (which computes with OpenSSL): one JSON document a line.
 
 Usage: cases.py SEED COUNT. Keys are those of tests/differential.rs. Blocks are in the order of formats 0, 1, 3, 4; of
-each two things the first is of the current PIN.
+each two things the first is of the current PIN. Each change comes from a DUKPT terminal, too (X9.24-1): its key by
+pydukpt, its blocks in the order of formats 0, 1, 3.
 """
 
 import json
 import random
 import sys
 
+import pydukpt
 from psec import des, pin, pinblock
 
 ZPK = bytes.fromhex("C7152C20BC2C830EA7EC9E8334ABE3FE")
 AES_ZPK = bytes.fromhex("00112233445566778899AABBCCDDEEFF")
 PVK = bytes.fromhex("C8199237EA5857BC40EF9DA2B5E96BBF")
+BDK = bytes.fromhex("C8A16DABB957C1761652C1A49E836294")
 PVK_IBM = bytes.fromhex("54A1521FDA7083E9C83E9EC4263786EC")
 
 
@@ -31,6 +34,19 @@ def block(layout, digits, pan, dice):
         return pinblock.encipher_pinblock_iso_4(AES_ZPK, digits, pan).hex().upper()
     clear = clear_block(layout, digits, pan, dice)
     return des.encrypt_tdes_ecb(ZPK, clear).hex().upper()
+
+
+def dukpt(pins, pan, dice):
+    # The counter has 21 bits, of which X9.24-1 sets ten at most.
+    counter = sum(1 << place for place in dice.sample(range(21), dice.randint(1, 10)))
+    tail = dice.getrandbits(3) << 21 | counter
+    ksn = b"\xFF\xFF" + dice.randbytes(5) + tail.to_bytes(3, "big")
+    key = pydukpt.pin_key(pydukpt.derive_key(pydukpt.derive_ipek(BDK, ksn), ksn))
+    blocks = [
+        [des.encrypt_tdes_ecb(key, clear_block(layout, digits, pan, dice)).hex().upper() for digits in pins]
+        for layout in [0, 1, 3]
+    ]
+    return {"ksn": ksn.hex().upper(), "key": key.hex().upper(), "blocks": blocks}
 
 
 def some(dice, characters, low, high):
@@ -59,6 +75,7 @@ def one(dice):
         "pan": pan,
         "pins": pins,
         "blocks": [[block(layout, digits, pan, dice) for digits in pins] for layout in [0, 1, 3, 4]],
+        "dukpt": dukpt(pins, pan, dice),
         "pvki": pvki,
         "pvvs": [pin.generate_visa_pvv(PVK, pvki, digits[:4], pan) for digits in pins],
         "ibm": ibm,

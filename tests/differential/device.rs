@@ -12,6 +12,7 @@ use pinion::hsm::payshield::client::{
 use pinion::hsm::payshield::simulator::{self, Kind, Options};
 use pinion::hsm::payshield::wire::key::KeyType;
 use pinion::hsm::soft::SoftHsm;
+use pinion::iso8583::Charset;
 use pinion::peer::breaker::BreakerRule;
 
 use crate::{KEYS, bytes, clock};
@@ -53,6 +54,7 @@ pub(crate) async fn client(lmk: Kind) -> (Arc<PayShield>, impl Drop, simulator::
             tls: None,
             lmk: None,
             header: 4,
+            charset: Charset::Ascii,
             connections: 1,
             window: 64,
             in_flight: 256,

@@ -21,5 +21,6 @@ mod ledger;
 mod operators;
 mod overload;
 mod payshield;
+mod payshield_drain;
 mod postilion_overload;
 mod support;

@@ -5,6 +5,8 @@
 //! unit tests have.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -15,19 +17,19 @@ use crate::support::message::{Client, change, verify};
 use crate::support::node::{Node, PINS, Setup, WORLD, WRONG};
 use crate::support::{eventually, let_pass};
 
-const CARDS: usize = 24;
+pub(crate) const CARDS: usize = 24;
 const CALLERS: usize = 4;
 
 /// Quick to find a device again, so that the test is.
-const QUICK: &str = "timeout_ms = 300\nhealth_seconds = 1\nreconnect_ms = 20\nreconnect_max_ms = 200\n\
+pub(crate) const QUICK: &str = "timeout_ms = 300\nhealth_seconds = 1\nreconnect_ms = 20\nreconnect_max_ms = 200\n\
                      breaker = { failures = 5, open_ms = 300 }\n";
 
-fn span() -> Duration {
+pub(crate) fn span() -> Duration {
     let long = std::env::var_os("PINION_TEST_LONG").is_some();
     Duration::from_secs(if long { 20 } else { 5 })
 }
 
-fn node_with(ports: &[u16]) -> Node {
+pub(crate) fn node_with(ports: &[u16]) -> Node {
     let hsm = section(&WORLD, ports, QUICK);
     Node::new(&Setup { level: "info", hsm: &hsm, cards: CARDS as u64, ..Setup::DEFAULT })
 }
@@ -79,7 +81,7 @@ fn call(node: &Node, which: usize, stop: &AtomicBool) -> Book {
 
 /// Calls while `trouble` happens, then holds every card against the books.
 #[track_caller]
-fn during(node: &Node, trouble: impl FnOnce()) -> BTreeMap<String, usize> {
+pub(crate) fn during(node: &Node, trouble: impl FnOnce()) -> BTreeMap<String, usize> {
     let stop = AtomicBool::new(false);
     let books: Vec<Book> = std::thread::scope(|scope| {
         let callers: Vec<_> = (0..CALLERS)
@@ -111,7 +113,7 @@ fn during(node: &Node, trouble: impl FnOnce()) -> BTreeMap<String, usize> {
     told
 }
 
-fn state(node: &Node, device: usize) -> String {
+pub(crate) fn state(node: &Node, device: usize) -> String {
     let status = node.json("/status");
     status["hsm"]["devices"][device]["state"].as_str().expect("a state").to_owned()
 }
@@ -188,6 +190,35 @@ fn a_device_with_another_lmk_does_nothing_and_is_told() {
     let told = during(&node, || let_pass(span() / 5));
     assert_eq!(told.keys().collect::<Vec<_>>(), ["00", "55"], "{told:?}");
     node.stop();
+}
+
+/// Two devices speak EBCDIC, and the switch is told so of one of them: that one does everything, the other nothing.
+#[test]
+fn a_device_that_speaks_ebcdic_serves_when_it_is_said_so() {
+    let [right, other] = [0, 1].map(|_| Device::start(&["--ebcdic"]));
+    // NC and what it answers, by code page 037.
+    let nc = hex::decode("0006F1F2F3F4D5C3").expect("hex");
+    let nd = "0021F1F2F3F4D5C4F0F0F2F6F8F6F0F4F0F0F0F0F0F0F0F0F0F0F1F0F8F460F0F9F0F6";
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, right.port)).expect("connected");
+    stream.write_all(&nc).expect("written");
+    let mut answer = [0; 35];
+    stream.read_exact(&mut answer).expect("an answer");
+    assert_eq!(hex::encode_upper(answer), nd);
+
+    let hsm = section(&WORLD, &[right.port, other.port], QUICK);
+    let hsm = hsm.replacen("[[hsm.device]]\n", "[[hsm.device]]\nebcdic = true\n", 1);
+    let setup = Setup { level: "info", hsm: &hsm, cards: CARDS as u64, ..Setup::DEFAULT };
+    let mut node = Node::new(&setup);
+    node.start();
+    assert_eq!((state(&node, 0).as_str(), state(&node, 1).as_str()), ("up", "down"));
+    let said = node.json("/status")["hsm"]["devices"][1]["last_error"].to_string();
+    assert!(said.contains("check header and ebcdic of [[hsm.device]]"), "{said}");
+    assert!(0 < node.metric("pinion_hsm_closed_total", &["hsm-2", "unreadable"]));
+    let told = during(&node, || let_pass(span() / 5));
+    assert_eq!(told.keys().collect::<Vec<_>>(), ["00", "55"], "{told:?}");
+    assert_eq!(state(&node, 1), "down");
+    node.stop();
+    node.audit();
 }
 
 /// Puts `text` into the configuration, and waits for what the switch says of it.

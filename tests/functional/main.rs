@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::expect_used, reason = "a test: what is not there fails it")]
 
+mod ceremony;
 mod changes;
 mod configuration;
 mod connections;

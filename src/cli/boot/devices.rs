@@ -13,6 +13,7 @@ use crate::hsm::payshield::client::{
     DeviceSettings, KeyPlan, KeySettings, PayShield, Settings, Token,
 };
 use crate::hsm::soft::{SoftHsm, ThrottleLimit};
+use crate::iso8583::Charset;
 use crate::ops::config::{Config, Hsm, HsmDevice, HsmKind, six};
 use crate::peer::breaker::BreakerRule;
 use crate::tls::{ClientFiles, TlsConnector};
@@ -116,6 +117,7 @@ fn device(config: &Config, index: usize, given: &HsmDevice) -> Result<DeviceSett
         tls,
         lmk: given.lmk_id,
         header: given.header,
+        charset: if given.ebcdic { Charset::Ebcdic } else { Charset::Ascii },
         connections: given.connections,
         window: given.window,
         in_flight: given.in_flight,

@@ -84,9 +84,7 @@ impl Keys {
             }
             .into());
         }
-        if !self.json {
-            print(&format!("key check value {}", hex::encode_upper(actual)));
-        }
+        self.show(&format!("key check value {}", hex::encode_upper(actual)));
         if announced.is_none() && !agreed("is it the one that was announced?")? {
             return Err(KeysError::Input("the key's check value is not as announced".into()));
         }
@@ -130,14 +128,21 @@ impl Keys {
             _ => prompt_for(&format!("{custodian}, component {number} of {count}"))?,
         };
         let kcv = hex::encode_upper(check_value(algorithm, &bytes));
-        if !self.json {
-            print(&format!("component {number} ({custodian}) check value {kcv}"));
-        }
+        self.show(&format!("component {number} ({custodian}) check value {kcv}"));
         if path.is_none() && !agreed("is it the one on your form?")? {
             let reason = format!("component {number}: {custodian} did not agree: nothing was kept");
             return Err(KeysError::Input(reason));
         }
         Ok(Entered { bytes, shown: json!({ "name": custodian, "kcv": kcv, "at": time() }) })
+    }
+
+    /// What people compare: beside the question where there is a terminal, wherever stdout goes.
+    fn show(&self, text: &str) {
+        if std::io::stdin().is_terminal() {
+            let _ = writeln!(std::io::stderr(), "{text}");
+        } else if !self.json {
+            print(text);
+        }
     }
 }
 

@@ -2,9 +2,12 @@
 //!
 //! **Never here:** what becomes of them; a key that a terminal shows while it is typed.
 
-use std::io::{BufRead, IsTerminal, Read, Write};
+use std::io::{BufRead, IsTerminal, Read, Stdin, Write};
 use std::path::Path;
 
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::cli::keys::KeysError;
@@ -14,6 +17,8 @@ use crate::hsm::tr31::BLOCK_BYTES_MAX;
 
 /// Longest line or file that carries a component: hex in groups with white space.
 const INPUT_BYTES_MAX: usize = 512;
+/// How often somebody who types no hex is asked.
+const TRIES_AT_A_TERMINAL: u32 = 3;
 /// Longest PEM file that is read: a key pair of 4096 bits takes a fifth of it.
 const PEM_BYTES_MAX: usize = 16 * 1024;
 
@@ -65,21 +70,51 @@ pub(super) fn prompt(number: usize, count: usize) -> Result<Zeroizing<Vec<u8>>, 
     prompt_for(&format!("component {number} of {count}"))
 }
 
-/// The same, with a text of its own.
+/// The same, with a text of its own. Whoever sits at a terminal and types no hex is asked again.
 pub(super) fn prompt_for(what: &str) -> Result<Zeroizing<Vec<u8>>, KeysError> {
     let input = std::io::stdin();
+    let silence = if input.is_terminal() { Some(Silence::start(&input)?) } else { None };
+    let mut left = if silence.is_some() { TRIES_AT_A_TERMINAL } else { 1 };
+    loop {
+        left -= 1;
+        match parse_hex(&typed(&input, silence.as_ref(), what)?) {
+            Ok(bytes) => return Ok(bytes),
+            Err(why) if left == 0 => return Err(KeysError::Input(format!("{what}: {why}"))),
+            Err(why) => {
+                let _ = writeln!(std::io::stderr(), "{why}: enter it again");
+            }
+        }
+    }
+}
+
+/// One line, as long as a component may be; what is longer is cut off after that. It stays in no other buffer.
+fn typed(
+    input: &Stdin,
+    silence: Option<&Silence<'_>>,
+    what: &str,
+) -> Result<Zeroizing<Vec<u8>>, KeysError> {
     let failed = |e: std::io::Error| KeysError::Input(format!("standard input: {e}"));
-    let silent = input.is_terminal().then(|| Silence::start(&input));
-    if silent.is_some() {
+    if silence.is_some() {
         let _ = write!(std::io::stderr(), "{what}: ");
     }
     let mut line = Zeroizing::new(Vec::with_capacity(INPUT_BYTES_MAX + 1));
-    let limit = INPUT_BYTES_MAX as u64 + 1;
-    input.lock().take(limit).read_until(b'\n', &mut line).map_err(failed)?;
-    if silent.is_some() {
+    let mut byte = Zeroizing::new([0]);
+    loop {
+        let read = rustix::io::retry_on_intr(|| rustix::io::read(input, &mut byte[..]));
+        if read.map_err(|error| failed(error.into()))? == 0 || byte[0] == b'\n' {
+            break;
+        }
+        if silence.is_some_and(|silence| silence.is_interrupt(byte[0])) {
+            return Err(KeysError::Input("interrupted: nothing was kept".into()));
+        }
+        if line.len() <= INPUT_BYTES_MAX {
+            line.push(byte[0]);
+        }
+    }
+    if silence.is_some() {
         let _ = writeln!(std::io::stderr());
     }
-    parse_hex(&line).map_err(|why| KeysError::Input(format!("{what}: {why}")))
+    Ok(line)
 }
 
 pub(super) fn parse_hex(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
@@ -102,27 +137,43 @@ pub(super) fn parse_hex(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
     Ok(bytes)
 }
 
-/// A terminal that does not show what is typed, until dropped.
-struct Silence(Option<(std::io::Stdin, rustix::termios::Termios)>);
+/// A terminal that does not show what is typed, until dropped. An interrupt (Ctrl-C) is a character meanwhile, and ends
+/// the line: as a signal it would end the program before the terminal is as it was.
+struct Silence<'i> {
+    input: &'i Stdin,
+    before: Termios,
+}
 
-impl Silence {
-    fn start(input: &std::io::Stdin) -> Self {
-        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-        let Ok(before) = tcgetattr(input) else { return Self(None) };
+impl<'i> Silence<'i> {
+    /// Whatever was typed ahead is thrown away: the terminal has shown it.
+    fn start(input: &'i Stdin) -> Result<Self, KeysError> {
+        let failed = |error: rustix::io::Errno| {
+            KeysError::Input(format!(
+                "the terminal would show what is typed: {}; use another one, or --component",
+                std::io::Error::from(error)
+            ))
+        };
+        let before = tcgetattr(input).map_err(failed)?;
         let mut silent = before.clone();
-        silent.local_modes.remove(LocalModes::ECHO);
-        match tcsetattr(input, OptionalActions::Flush, &silent) {
-            Ok(()) => Self(Some((std::io::stdin(), before))),
-            Err(_) => Self(None),
-        }
+        silent.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+        silent.special_codes[SpecialCodeIndex::VEOL] =
+            before.special_codes[SpecialCodeIndex::VINTR];
+        silent.special_codes[SpecialCodeIndex::VEOL2] =
+            before.special_codes[SpecialCodeIndex::VQUIT];
+        tcsetattr(input, OptionalActions::Flush, &silent).map_err(failed)?;
+        Ok(Self { input, before })
+    }
+
+    /// Zero is what stands there for no character at all.
+    fn is_interrupt(&self, byte: u8) -> bool {
+        let codes = &self.before.special_codes;
+        let ends = [SpecialCodeIndex::VINTR, SpecialCodeIndex::VQUIT];
+        byte != 0 && ends.into_iter().any(|end| codes[end] == byte)
     }
 }
 
-impl Drop for Silence {
+impl Drop for Silence<'_> {
     fn drop(&mut self) {
-        if let Some((input, before)) = &self.0 {
-            let now = rustix::termios::OptionalActions::Now;
-            let _ = rustix::termios::tcsetattr(input, now, before);
-        }
+        let _ = tcsetattr(self.input, OptionalActions::Now, &self.before);
     }
 }

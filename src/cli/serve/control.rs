@@ -12,6 +12,7 @@ use crate::cli::serve::NodeState;
 use crate::domain::clock::Clock;
 use crate::domain::request::TransactionKey;
 use crate::host::{NewKeyError, Nodes};
+use crate::hsm::payshield::client::DrainRefused;
 use crate::limits::UNSETTLED_MAX;
 use crate::ops::admin::{Act, ActRefused, Control};
 
@@ -28,6 +29,19 @@ impl Control for NodeState {
                     self.nodes()?.resume(&host).map_err(not_found)?;
                     self.note(format!("node {host} put back into service")).await?;
                     Ok(json!({ "host": host, "drained": false }))
+                }
+                Act::DrainDevice { device, force } => {
+                    let in_flight = self.hsm.drain(&device, force).map_err(not_drained)?;
+                    let how = if force { " by force" } else { "" };
+                    tracing::warn!(hsm = device, force, "a device is taken out of service");
+                    self.note(format!("device {device} taken out of service{how}")).await?;
+                    Ok(json!({ "device": device, "drained": true, "in_flight": in_flight }))
+                }
+                Act::ResumeDevice { device } => {
+                    self.hsm.resume(&device).map_err(not_drained)?;
+                    tracing::info!(hsm = device, "a device is put back into service");
+                    self.note(format!("device {device} put back into service")).await?;
+                    Ok(json!({ "device": device, "drained": false }))
                 }
                 Act::ExchangeKey { host } => match self.nodes()?.request_key(&host).await {
                     Ok(()) => Ok(json!({ "host": host, "exchanged": true })),
@@ -102,6 +116,13 @@ impl NodeState {
             "rrn": entry.trace.rrn.as_str(),
             "terminal": entry.trace.terminal.as_str(),
         })
+    }
+}
+
+fn not_drained(error: DrainRefused) -> ActRefused {
+    match error {
+        DrainRefused::Last { .. } => ActRefused::Failed(error.to_string()),
+        DrainRefused::NoDevices | DrainRefused::NoSuchDevice { .. } => not_found(error),
     }
 }
 

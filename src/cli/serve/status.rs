@@ -113,6 +113,7 @@ fn device(device: &DeviceStatus) -> Value {
         "state": device.state,
         "connections": device.connections,
         "in_flight": device.in_flight,
+        "drained": device.drained,
         "firmware": device.firmware,
         "last_error": device.last_error,
     })

@@ -4,6 +4,8 @@
 //! - `POST /admin/unsettled/KEY/settle` — settles one by hand: `{"by": ..., "reason": ...}` goes into the audit.
 //! - `POST /admin/hosts/NAME/drain`, `.../resume`, `.../exchange-key` — takes a node out of service, brings it back,
 //!   asks it for a new zone key.
+//! - `POST /admin/hsm/NAME/drain`, `.../resume` — the same with a device of the HSM; the last one needs
+//!   `{"force": true}`.
 //!
 //! Only connections from this machine get that far, only with a `Host` of this machine and a JSON body, so that no page
 //! in a browser can ask for it. **Never here:** how it is done: that is [`Control`]'s.
@@ -33,6 +35,13 @@ pub enum Act {
         /// Its name.
         host: String,
     },
+    /// Give a device of the HSM no new commands.
+    DrainDevice {
+        /// Its name.
+        device: String,
+        /// Also if no other takes commands.
+        force: bool,
+    },
     /// Ask a node for a new zone key.
     ExchangeKey {
         /// Its name.
@@ -44,6 +53,11 @@ pub enum Act {
     Resume {
         /// Its name.
         host: String,
+    },
+    /// Give a device of the HSM commands again.
+    ResumeDevice {
+        /// Its name.
+        device: String,
     },
     /// End an unsettled change without a host.
     Settle {
@@ -69,7 +83,7 @@ pub enum ActRefused {
     /// The request is wrong.
     #[error("{0}")]
     Invalid(String),
-    /// No such node, no such change.
+    /// No such node, no such device, no such change.
     #[error("{0}")]
     NotFound(String),
 }
@@ -98,6 +112,7 @@ pub(super) fn routes() -> Router<Admin> {
         .route("/admin/unsettled/{key}", get(show))
         .route("/admin/unsettled/{key}/settle", post(settle))
         .route("/admin/hosts/{name}/{act}", post(host))
+        .route("/admin/hsm/{name}/{act}", post(device))
         .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
         .layer(from_fn(from_this_machine))
 }
@@ -191,6 +206,35 @@ async fn host(State(admin): State<Admin>, Path((host, what)): Path<(String, Stri
         "exchange-key" => Act::ExchangeKey { host },
         _ => {
             let body = json!({ "error": "no such act: drain, resume or exchange-key" });
+            return answer(StatusCode::NOT_FOUND, &body);
+        }
+    };
+    act(&admin, asked).await
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DrainBody {
+    #[serde(default)]
+    force: bool,
+}
+
+async fn device(
+    State(admin): State<Admin>,
+    Path((device, what)): Path<(String, String)>,
+    body: Bytes,
+) -> Response {
+    let body =
+        if body.is_empty() { Ok(DrainBody::default()) } else { serde_json::from_slice(&body) };
+    let Ok(DrainBody { force }) = body else {
+        let why = "the body must be {} or {\"force\": true}";
+        return answer(StatusCode::BAD_REQUEST, &json!({ "error": why }));
+    };
+    let asked = match what.as_str() {
+        "drain" => Act::DrainDevice { device, force },
+        "resume" => Act::ResumeDevice { device },
+        _ => {
+            let body = json!({ "error": "no such act: drain or resume" });
             return answer(StatusCode::NOT_FOUND, &body);
         }
     };

@@ -169,6 +169,15 @@ async fn an_operator_acts_from_this_machine_with_json() {
     check(&settled, 200, &["key: \\\"00ff\\\", reason: \\\"ann: told by the bank\\\""]);
     check(&post(address, "/admin/hosts/nobody/drain", LOCAL, "").await, 404, &["no node"]);
     check(&post(address, "/admin/hosts/x/format", LOCAL, "").await, 404, &["no such act"]);
+    for (path, body, code, contains) in [
+        ("/admin/hsm/a/drain", "", 200, "DrainDevice { device: \\\"a\\\", force: false }"),
+        ("/admin/hsm/a/drain", "{\"force\":true}", 200, "force: true"),
+        ("/admin/hsm/a/resume", "{}", 200, "ResumeDevice { device: \\\"a\\\" }"),
+        ("/admin/hsm/a/drain", "{\"force\":1}", 400, "the body must be"),
+        ("/admin/hsm/a/wipe", "", 404, "no such act"),
+    ] {
+        check(&post(address, path, LOCAL, body).await, code, &[contains]);
+    }
 }
 
 /// What a page in a browser could send: its own name for our address, or a form.

@@ -116,6 +116,9 @@ pub struct HsmDevice {
     /// Characters of the message header it is set to.
     #[serde(default = "default::header")]
     pub header: usize,
+    /// Whether its host port is set to EBCDIC, not ASCII.
+    #[serde(default)]
+    pub ebcdic: bool,
     /// Connections to it.
     #[serde(default = "default::connections")]
     pub connections: usize,
@@ -347,6 +350,7 @@ impl HsmDevice {
             address,
             lmk_id: None,
             header: default::header(),
+            ebcdic: false,
             connections: default::connections(),
             window: default::window(),
             in_flight: default::in_flight(),

@@ -319,6 +319,14 @@ impl Node {
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     }
 
+    /// Exit code, standard output and standard error of an operator's command to the running node.
+    pub(crate) fn operate(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let admin = format!("127.0.0.1:{}", self.admin);
+        let output = pinion(&[arguments, &["--admin", &admin]].concat()).output().expect("started");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    }
+
     /// The audit chain holds. The node must not run.
     #[track_caller]
     pub(crate) fn audit(&self) {

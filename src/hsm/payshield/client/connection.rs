@@ -23,9 +23,12 @@ use crate::hsm::payshield::client::mux::{Id, Match, Mux, Range};
 use crate::hsm::payshield::client::reply::{self, Data, Reply};
 use crate::hsm::payshield::client::session::{Action, Event, Session, Why};
 use crate::hsm::payshield::client::settings::Settings;
-use crate::hsm::payshield::wire::command::diagnose::Diagnosed;
+use crate::hsm::payshield::wire::command::diagnose::{Diagnose, Diagnosed};
 use crate::hsm::payshield::wire::message::Opening;
-use crate::hsm::payshield::wire::{Class, Settings as WireSettings, frame};
+use crate::hsm::payshield::wire::{
+    Class, Envelope, Request, Scratch, Settings as WireSettings, encode_request, frame,
+};
+use crate::iso8583::Charset;
 use crate::limits::{HSM_BATCH_BYTES, HSM_UNWRITTEN_MAX, READ_BYTES};
 use crate::peer::breaker::BreakerState;
 
@@ -54,7 +57,8 @@ pub(super) enum Ending {
     #[error("the device closed the connection, or it broke: {0}")]
     Broken(std::io::ErrorKind),
     #[error(
-        "an answer cannot be read: check hsm.device.header and hsm.pin_length against the device"
+        "an answer cannot be read: check header and ebcdic of [[hsm.device]], and hsm.pin_length, \
+         against the device"
     )]
     Unreadable,
     #[error("the device has another LMK")]
@@ -118,6 +122,7 @@ struct Wire<'a> {
     mux: Mux<Awaiter>,
     input: Buffer,
     output: Buffer,
+    scratch: Scratch,
     deadline: Option<Now>,
     served: bool,
 }
@@ -244,6 +249,7 @@ impl<'a> Wire<'a> {
             mux: Mux::new(range, settings.window, next),
             input: Buffer::default(),
             output: Buffer::default(),
+            scratch: Scratch::default(),
             deadline: None,
             served: false,
         }
@@ -342,10 +348,9 @@ impl<'a> Wire<'a> {
         let time = self.device.settings.timeout;
         let Ok(id) = self.mux.insert(now, time, true, Awaiter::Probe) else { return };
         let mut body = BytesMut::with_capacity(8);
-        body.extend_from_slice(b"NC");
-        if let Some(lmk) = self.device.settings.lmk {
-            body.extend_from_slice(&[b'%', b'0' + lmk / 10 % 10, b'0' + lmk % 10]);
-        }
+        let envelope = Envelope { lmk: self.device.settings.lmk, ..Envelope::default() };
+        let request = Request::Diagnose(Diagnose {});
+        encode_request(&envelope, &request, self.form.charset, &mut body);
         self.write(id, &body);
         self.wait_until(now + time);
     }
@@ -359,6 +364,11 @@ impl<'a> Wire<'a> {
             *prefix = length.to_be_bytes();
             if let Some((place, fields)) = rest.split_at_mut_checked(header) {
                 Range::of(header, self.line, self.device.settings.connections).write(id, place);
+                if self.form.charset != Charset::Ascii {
+                    for byte in place {
+                        *byte = self.form.charset.to_wire(*byte);
+                    }
+                }
                 fields.iter_mut().zip(body).for_each(|(to, from)| *to = *from);
             }
         }
@@ -377,8 +387,8 @@ impl<'a> Wire<'a> {
             };
             let length = usize::from(u16::from_be_bytes(*length));
             let Some(body) = rest.get(..length) else { return Ok(()) };
-            let opening = Opening::of(body, self.form);
-            let event = match self.mux.answer(opening.header) {
+            let opening = Opening::of(body, self.form, &mut self.scratch);
+            let event = match self.mux.answer(opening.label) {
                 Match::Matched(pending) => {
                     let after = now.saturating_sub(pending.sent_at);
                     let command = match &pending.waiter {
@@ -395,6 +405,7 @@ impl<'a> Wire<'a> {
                     };
                     if command == *b"NG" {
                         self.input.has_secret();
+                        self.scratch.wipe();
                     }
                     self.device.meters.answered(command, reply.error, after);
                     self.answered(now, pending.waiter, reply)

@@ -176,6 +176,8 @@ pub struct DeviceStatus {
     pub connections: usize,
     /// Commands under way.
     pub in_flight: usize,
+    /// Whether an operator has taken it out of service.
+    pub drained: bool,
     /// Its firmware, once it told.
     pub firmware: Option<String>,
     /// Why it is quarantined, or why its last connection ended.
@@ -260,12 +262,13 @@ impl Device {
 
     /// Commands under way.
     pub(super) fn outstanding(&self) -> usize {
-        self.outstanding.load(Ordering::Acquire)
+        self.outstanding.load(Ordering::SeqCst)
     }
 
     /// Takes a place on the connection with the fewest commands of those that serve. `None` when all is taken.
     pub(super) fn enter(self: &Arc<Self>) -> Option<Place> {
-        let before = self.outstanding.fetch_add(1, Ordering::AcqRel);
+        // SeqCst: see `Drained::has`.
+        let before = self.outstanding.fetch_add(1, Ordering::SeqCst);
         let serving =
             self.lines.iter().enumerate().filter(|(_, l)| l.serves.load(Ordering::Acquire));
         let fewest = serving.min_by_key(|(_, line)| line.outstanding.load(Ordering::Relaxed));
@@ -350,7 +353,7 @@ impl Device {
         }
     }
 
-    pub(super) fn status(&self, now: Now) -> DeviceStatus {
+    pub(super) fn status(&self, now: Now, drained: bool) -> DeviceStatus {
         let connected = self.lines.iter().filter(|line| line.connected.load(Ordering::Acquire));
         let quarantine = self.quarantined();
         let state = match self.breaker.state(now) {
@@ -370,6 +373,7 @@ impl Device {
             state,
             connections: connected.count(),
             in_flight: self.outstanding(),
+            drained,
             firmware: self.firmware.load().as_deref().cloned(),
             last_error,
         }

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::domain::pin::{Method, PinRules};
 use crate::hsm::key::CheckValue;
 use crate::hsm::payshield::client::device::{Device, Quarantine};
+use crate::hsm::payshield::client::drain::bit;
 use crate::hsm::payshield::client::keys::{Slot, Table};
 use crate::hsm::payshield::client::policy::{self, TooMany, Weak};
 use crate::hsm::payshield::client::reply::Data;
@@ -25,7 +26,7 @@ use crate::hsm::payshield::wire::field::{KeyType2, Letter};
 use crate::hsm::payshield::wire::option::{CheckType, LongType};
 use crate::hsm::payshield::wire::{Class, Request, meaning};
 use crate::hsm::soft::{MethodError, SoftHsm};
-use crate::limits::{HSM_CHECKS_AT_ONCE, HSM_DEVICES_MAX};
+use crate::limits::HSM_CHECKS_AT_ONCE;
 use crate::peer::told_to_stop;
 
 /// How often the start looks whether every device has been heard of.
@@ -224,12 +225,6 @@ impl PayShield {
             ))),
         }
     }
-}
-
-/// A device's bit among those that passed.
-const fn bit(index: usize) -> u32 {
-    const { assert!(HSM_DEVICES_MAX <= 32, "one bit a device") };
-    1 << (index % 32)
 }
 
 /// Whether it is known what a device is worth.

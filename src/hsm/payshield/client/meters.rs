@@ -30,6 +30,8 @@ pub(super) struct Meters {
     pub(super) waited: Histogram,
     /// 1 while its breaker lets nothing through.
     pub(super) breaker: Gauge,
+    /// 1 while an operator has it out of service.
+    pub(super) drained: Gauge,
     /// 1 while it has another LMK, or a key does not pass its check.
     pub(super) quarantined: Gauge,
     /// Answers to what was given up.
@@ -56,6 +58,7 @@ impl Meters {
             diagnosed: gauge!("pinion_hsm_diagnosed_timestamp_seconds", "hsm" => name()),
             waited: histogram!("pinion_hsm_queue_seconds", "hsm" => name()),
             breaker: gauge!("pinion_hsm_breaker_open", "hsm" => name()),
+            drained: gauge!("pinion_hsm_drained", "hsm" => name()),
             quarantined: gauge!("pinion_hsm_quarantined", "hsm" => name()),
             late: unmatched("late"),
             strangers: unmatched("stranger"),
@@ -65,6 +68,7 @@ impl Meters {
         for gauge in [&meters.up, &meters.connections, &meters.in_flight, &meters.breaker] {
             gauge.set(0.0);
         }
+        meters.drained.set(0.0);
         meters.quarantined.set(0.0);
         meters
     }

@@ -29,6 +29,7 @@ mod buffer;
 mod commands;
 mod connection;
 mod device;
+mod drain;
 mod examine;
 mod exchange;
 mod hsm;
@@ -47,6 +48,7 @@ mod tests;
 mod token;
 
 pub use self::device::DeviceStatus;
+pub use self::drain::DrainRefused;
 pub use self::examine::{Running, StartError};
 pub use self::keys::PlanError;
 pub use self::settings::{DeviceSettings, KeyPlan, KeySettings, Settings, TableToken};
@@ -180,6 +182,22 @@ impl PayShield {
     #[must_use]
     pub fn devices(&self) -> Vec<DeviceStatus> {
         self.pool.status()
+    }
+
+    /// Takes a device out of service: no command of a request goes there any more. What it has under way.
+    ///
+    /// # Errors
+    /// [`DrainRefused`]; of the last that takes commands only without `force`.
+    pub fn drain(&self, name: &str, force: bool) -> Result<usize, DrainRefused> {
+        self.pool.drain(name, force)
+    }
+
+    /// Puts a device back into service.
+    ///
+    /// # Errors
+    /// [`DrainRefused`]: there is no such device.
+    pub fn resume(&self, name: &str) -> Result<(), DrainRefused> {
+        self.pool.resume(name)
     }
 
     /// Whether the devices can keep what a product promises.

@@ -12,7 +12,10 @@ use tokio::task::JoinSet;
 
 use crate::domain::clock::{Clock, Now};
 use crate::hsm::payshield::client::connection::Shared;
-use crate::hsm::payshield::client::device::{Body, Device, DeviceStatus, Ended, Job, Waiter};
+use crate::hsm::payshield::client::device::{
+    Body, Device, DeviceStatus, Ended, Job, Place, Waiter,
+};
+use crate::hsm::payshield::client::drain::{DrainRefused, Drained};
 use crate::hsm::payshield::client::keeper::keep;
 use crate::hsm::payshield::client::reply::Reply;
 use crate::hsm::payshield::client::settings::Settings;
@@ -40,6 +43,8 @@ pub(super) struct Pool {
     pub(super) shared: Arc<Shared>,
     pub(super) devices: Box<[Arc<Device>]>,
     turn: AtomicUsize,
+    /// Those an operator has taken out of service.
+    drained: Drained,
     /// Two devices have shown different firmware.
     differs: AtomicBool,
     firmware: metrics::Gauge,
@@ -67,6 +72,7 @@ impl Pool {
             shared,
             devices: devices.into(),
             turn: AtomicUsize::new(0),
+            drained: Drained::default(),
             differs: AtomicBool::new(false),
             firmware: metrics::gauge!("pinion_hsm_firmware_differs"),
         };
@@ -87,12 +93,53 @@ impl Pool {
     /// Whether a device takes commands.
     pub(super) fn is_usable(&self) -> bool {
         let now = self.now();
-        self.devices.iter().any(|device| device.is_usable(now))
+        let mut devices = self.devices.iter().enumerate();
+        devices.any(|(index, device)| device.is_usable(now) && !self.drained.has(index))
     }
 
     pub(super) fn status(&self) -> Vec<DeviceStatus> {
         let now = self.now();
-        self.devices.iter().map(|device| device.status(now)).collect()
+        let devices = self.devices.iter().enumerate();
+        devices.map(|(index, device)| device.status(now, self.drained.has(index))).collect()
+    }
+
+    /// Gives a device no further commands of requests; it is asked after its health as before. What it has under way.
+    ///
+    /// # Errors
+    /// There is no such device; or no other takes commands, and nobody said `force`.
+    pub(super) fn drain(&self, name: &str, force: bool) -> Result<usize, DrainRefused> {
+        let (index, device) = self.named(name)?;
+        let now = self.now();
+        let may = |is_drained: &dyn Fn(usize) -> bool| {
+            let mut others = self.devices.iter().enumerate();
+            force
+                || !device.is_usable(now)
+                || others.any(|(at, d)| at != index && !is_drained(at) && d.is_usable(now))
+        };
+        if !self.drained.add(index, may) {
+            return Err(DrainRefused::Last { name: name.into() });
+        }
+        device.meters.drained.set(1.0);
+        Ok(device.outstanding())
+    }
+
+    /// Gives a device commands again.
+    ///
+    /// # Errors
+    /// There is no such device.
+    pub(super) fn resume(&self, name: &str) -> Result<(), DrainRefused> {
+        let (index, device) = self.named(name)?;
+        self.drained.remove(index);
+        device.meters.drained.set(0.0);
+        Ok(())
+    }
+
+    fn named(&self, name: &str) -> Result<(usize, &Arc<Device>), DrainRefused> {
+        let mut devices = self.devices.iter().enumerate();
+        devices.find(|(_, device)| &*device.settings.name == name).ok_or_else(|| {
+            let known: Vec<_> = self.devices.iter().map(|device| &*device.settings.name).collect();
+            DrainRefused::NoSuchDevice { name: name.into(), known: known.join(", ") }
+        })
     }
 
     /// Tells when devices have different firmware: what one refuses another may do. Which may serve is for
@@ -111,15 +158,37 @@ impl Pool {
     }
 
     /// The usable device with the fewest commands under way; those with as few take turns.
-    fn choose(&self, now: Now, tried: Option<&Arc<Device>>) -> Option<&Arc<Device>> {
+    pub(super) fn choose(
+        &self,
+        now: Now,
+        tried: Option<&Arc<Device>>,
+    ) -> Option<(usize, &Arc<Device>)> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let count = self.devices.len().max(1);
         let usable = (0..count).filter_map(|step| {
-            let device = self.devices.get((turn.wrapping_add(step)) % count)?;
+            let index = turn.wrapping_add(step) % count;
+            let device = self.devices.get(index)?;
             let is_other = tried.is_none_or(|tried| !Arc::ptr_eq(tried, device));
-            (is_other && device.is_usable(now)).then_some(device)
+            let serves = is_other && device.is_usable(now) && !self.drained.has(index);
+            serves.then_some((index, device))
         });
-        usable.min_by_key(|device| device.outstanding())
+        usable.min_by_key(|(_, device)| device.outstanding())
+    }
+
+    /// The device a command goes to, and its place there unless all are taken. One that was taken out of service since
+    /// it was chosen is passed over: whoever waits for it to be idle may switch it off when it is.
+    pub(super) fn enter(
+        &self,
+        tried: Option<&Arc<Device>>,
+    ) -> Option<(&Arc<Device>, Option<Place>)> {
+        for _ in 0..=self.devices.len() {
+            let (index, device) = self.choose(self.now(), tried)?;
+            let place = device.enter();
+            if !self.drained.has(index) {
+                return Some((device, place));
+            }
+        }
+        None
     }
 
     /// Has a command done.
@@ -132,17 +201,17 @@ impl Pool {
         request: &Request<'_>,
         repeat: Repeat,
     ) -> Result<Reply, NoAnswer> {
-        let first = self.choose(self.now(), None).ok_or(NoAnswer)?;
-        let answered = self.ask_of(first, request).await;
+        let (first, place) = self.enter(None).ok_or(NoAnswer)?;
+        let answered = self.send(first, place, request).await;
         if repeat == Repeat::Never || answered.as_ref().is_ok_and(|reply| !is_out_of_service(reply))
         {
             return answered.and_then(in_service);
         }
-        let Some(second) = self.choose(self.now(), Some(first)) else {
+        let Some((second, place)) = self.enter(Some(first)) else {
             return answered.and_then(in_service);
         };
         first.meters.again.increment(1);
-        self.ask_of(second, request).await.and_then(in_service)
+        self.send(second, place, request).await.and_then(in_service)
     }
 
     /// Has a command done by one device, usable or not.
@@ -154,11 +223,20 @@ impl Pool {
         device: &Arc<Device>,
         request: &Request<'_>,
     ) -> Result<Reply, NoAnswer> {
-        let place = device.enter().ok_or(NoAnswer)?;
+        self.send(device, device.enter(), request).await
+    }
+
+    async fn send(
+        &self,
+        device: &Device,
+        place: Option<Place>,
+        request: &Request<'_>,
+    ) -> Result<Reply, NoAnswer> {
+        let place = place.ok_or(NoAnswer)?;
         let envelope = Envelope { lmk: device.settings.lmk, ..Envelope::default() };
         // Room for all but MACs of long messages, so that growing leaves no copy of a PIN behind.
         let mut body = Body(BytesMut::with_capacity(512));
-        encode_request(&envelope, request, &mut body.0);
+        encode_request(&envelope, request, device.settings.charset, &mut body.0);
         if usize::from(u16::MAX) < device.settings.header + body.0.len() {
             return Err(NoAnswer);
         }

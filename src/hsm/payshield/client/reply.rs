@@ -18,6 +18,7 @@ use crate::hsm::payshield::wire::field::{CheckValue, Offset, PinBlock, Pvv, Seal
 use crate::hsm::payshield::wire::message::{Answer, Opening};
 use crate::hsm::payshield::wire::scan::{Field, Writer};
 use crate::hsm::payshield::wire::{Class, ErrorCode, Fault, Settings, decode_answer, meaning};
+use crate::iso8583::Charset;
 
 /// What a device said to a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +97,7 @@ pub(super) fn read(
         b"BU" => reader.of(|it: Checked| Some(Data::Check(six(it.check)))),
         b"A6" => reader.of(|it: KeyAndCheck<'_>| {
             let mut text = BytesMut::new();
-            it.key.write(&mut Writer::new(&mut text, None));
+            it.key.write(&mut Writer::new(&mut text, None, Charset::Ascii));
             Some(Data::Key(Token::parse(&text).ok()?, six(it.check)))
         }),
         _ => reader.of(|_: Nothing| Some(Data::None)),

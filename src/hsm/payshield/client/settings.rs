@@ -11,6 +11,7 @@ use crate::hsm::key::CheckValue;
 use crate::hsm::payshield::client::mux::{HEADER_MAX, PLACES_PER_COMMAND, Range};
 use crate::hsm::payshield::client::token::{KeyKind, Token};
 use crate::hsm::payshield::wire::Settings as WireSettings;
+use crate::iso8583::Charset;
 use crate::peer::breaker::BreakerRule;
 use crate::tls::TlsConnector;
 
@@ -50,6 +51,8 @@ pub struct DeviceSettings {
     pub lmk: Option<u8>,
     /// Characters of a header.
     pub header: usize,
+    /// What its host port is set to.
+    pub charset: Charset,
     /// Connections to it.
     pub connections: usize,
     /// Commands under way on one connection.
@@ -67,7 +70,7 @@ pub struct DeviceSettings {
 impl DeviceSettings {
     /// What it shares with `wire`.
     pub(super) const fn wire(&self, pin_digits: usize) -> WireSettings {
-        WireSettings { header: self.header, pin_digits }
+        WireSettings { header: self.header, pin_digits, charset: self.charset }
     }
 
     /// Whether its headers are enough for its window.

@@ -220,6 +220,8 @@ impl FromStr for KeyKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hsm::payshield::wire::scan::Writer;
+    use crate::iso8583::Charset;
 
     #[track_caller]
     fn check(text: &str, flag: u8, letter: u8) {
@@ -229,7 +231,7 @@ mod tests {
             (text, flag, letter)
         );
         let mut written = bytes::BytesMut::new();
-        token.key().write(&mut crate::hsm::payshield::wire::scan::Writer::new(&mut written, None));
+        token.key().write(&mut Writer::new(&mut written, None, Charset::Ascii));
         assert_eq!(&written[..], text.as_bytes());
         assert!(!format!("{token:?}").contains(&text[1..8]));
     }

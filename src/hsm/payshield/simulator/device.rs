@@ -3,7 +3,7 @@
 //! Without a complete command code the answer is `ZZ` and error 51; an unknown code is 68. **Never here:** sockets and
 //! faults (`server`), what a command does (`run`).
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
 use crate::hsm::payshield::simulator::key::Lmk;
 use crate::hsm::payshield::simulator::lmk::{Kind, TDES_BLOCK};
@@ -13,7 +13,8 @@ use crate::hsm::payshield::simulator::random::Random;
 use crate::hsm::payshield::simulator::run::{Desk, Reply, run};
 use crate::hsm::payshield::wire::field::Firmware;
 use crate::hsm::payshield::wire::message::{Opening, answer_code};
-use crate::hsm::payshield::wire::{ErrorCode, Settings, decode_request};
+use crate::hsm::payshield::wire::scan::Writer;
+use crate::hsm::payshield::wire::{ErrorCode, Scratch, Settings, decode_request};
 
 /// Code of the answer to a frame that has no command code.
 const NO_CODE: [u8; 2] = *b"ZZ";
@@ -29,7 +30,7 @@ const TRAILER: u8 = 0x19;
 pub struct Setup {
     /// LMKs, ids from 00 on. The first is the default.
     pub lmks: Vec<Kind>,
-    /// Header and PIN length.
+    /// Header, PIN length, characters.
     pub settings: Settings,
     /// Authorised: clear PINs may come and go (BA, NG), 16-digit check values are shown.
     pub authorised: bool,
@@ -118,7 +119,7 @@ impl Device {
         Self { lmks, state }
     }
 
-    /// Header and PIN length.
+    /// Header, PIN length, characters.
     #[must_use]
     pub fn settings(&self) -> Settings {
         self.state.settings
@@ -126,15 +127,12 @@ impl Device {
 
     /// Appends the answer to a frame's body. `port` is the LMK id of the port it came to.
     pub fn answer(&self, port: u8, body: &[u8], out: &mut BytesMut) {
-        let opening = Opening::of(body, self.state.settings);
-        let Some(code) = opening.code else {
-            out.put_slice(opening.header);
-            out.put_slice(&NO_CODE);
-            out.put_slice(&ErrorCode::HEADER.0);
+        let mut scratch = Scratch::default();
+        let opening = Opening::of(body, self.state.settings, &mut scratch);
+        if opening.code.is_none() {
+            self.begin(&opening, ErrorCode::HEADER, out);
             return;
-        };
-        out.put_slice(opening.header);
-        out.put_slice(&answer_code(code));
+        }
         let (reply, trailer) = match decode_request(&opening, self.state.settings) {
             None => (Err(ErrorCode::DISABLED), None),
             Some(Err(fault)) => (Err(fault.code), None),
@@ -146,19 +144,32 @@ impl Device {
             }
         };
         let reply = reply.unwrap_or_else(|error| Reply { error, data: BytesMut::new() });
-        out.put_slice(&reply.error.0);
-        out.put_slice(&reply.data);
+        let mut writer = self.begin(&opening, reply.error, out);
+        writer.binary(&reply.data);
         if let Some(trailer) = trailer {
-            out.put_u8(TRAILER);
-            out.put_slice(trailer);
+            writer.byte(TRAILER);
+            writer.put(trailer);
         }
     }
 
     /// Appends an answer with an error code only, whatever the command.
     pub fn refuse(&self, body: &[u8], error: ErrorCode, out: &mut BytesMut) {
-        let opening = Opening::of(body, self.state.settings);
-        out.put_slice(opening.header);
-        out.put_slice(&opening.code.map_or(NO_CODE, answer_code));
-        out.put_slice(&error.0);
+        let mut scratch = Scratch::default();
+        let opening = Opening::of(body, self.state.settings, &mut scratch);
+        self.begin(&opening, error, out);
+    }
+
+    /// Appends header, code and error of an answer.
+    fn begin<'o>(
+        &self,
+        opening: &Opening<'_>,
+        error: ErrorCode,
+        out: &'o mut BytesMut,
+    ) -> Writer<'o> {
+        let mut writer = Writer::new(out, None, self.state.settings.charset);
+        writer.binary(opening.header);
+        writer.put(&opening.code.map_or(NO_CODE, answer_code));
+        writer.put(&error.0);
+        writer
     }
 }

@@ -22,7 +22,7 @@ use crate::hsm::payshield::simulator::connection::converse;
 use crate::hsm::payshield::simulator::device::{Device, Setup};
 use crate::hsm::payshield::simulator::fault::{Chance, Fate, FaultError, FaultRules};
 use crate::hsm::payshield::wire::message::Opening;
-use crate::hsm::payshield::wire::{ErrorCode, frame};
+use crate::hsm::payshield::wire::{ErrorCode, Scratch, frame};
 use crate::limits::{CONNECTIONS_PER_LINK_MAX, SIM_NODES_MAX};
 
 /// What to simulate.
@@ -139,7 +139,7 @@ impl Shared {
         if self.honest.load(Ordering::Relaxed) {
             return Fate::default();
         }
-        let code = Opening::of(body, self.device.settings()).code;
+        let code = Opening::of(body, self.device.settings(), &mut Scratch::default()).code;
         self.chance.lock().unwrap_or_else(PoisonError::into_inner).next(code)
     }
 

@@ -81,7 +81,7 @@ fn is_graphic(byte: &u8) -> bool {
     byte.is_ascii_graphic()
 }
 
-/// Text nobody else reads: what B2 echoes, what NO says, random bytes.
+/// Text nobody else reads: what NO says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Text<'a>(pub &'a [u8]);
 
@@ -93,6 +93,21 @@ impl<'a> Field<'a> for Text<'a> {
 
     fn write(&self, writer: &mut Writer<'_>) {
         writer.put(self.0);
+    }
+}
+
+/// Bytes as they are, to the end: what B2 echoes, random bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Raw<'a>(pub &'a [u8]);
+
+impl<'a> Field<'a> for Raw<'a> {
+    /// All that is left: only where nothing can follow.
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Fault> {
+        reader.binary(reader.left().len()).map(Self)
+    }
+
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.binary(self.0);
     }
 }
 
@@ -110,12 +125,12 @@ impl<'a> Field<'a> for Counted<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Fault> {
         let length = reader.hex_number(4)?;
         let short = reader.fault(ErrorCode::DATA_LENGTH);
-        reader.take(length).map(Self).map_err(|_| short)
+        reader.binary(length).map(Self).map_err(|_| short)
     }
 
     fn write(&self, writer: &mut Writer<'_>) {
         writer.number(self.0.len(), 4, 16);
-        writer.put(self.0);
+        writer.binary(self.0);
     }
 }
 
@@ -127,12 +142,12 @@ impl<'a> Field<'a> for CountedDecimal<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Fault> {
         let length = reader.number(4)?;
         let short = reader.fault(ErrorCode::DATA_LENGTH);
-        reader.take(length).map(|bytes| Self(Counted(bytes))).map_err(|_| short)
+        reader.binary(length).map(|bytes| Self(Counted(bytes))).map_err(|_| short)
     }
 
     fn write(&self, writer: &mut Writer<'_>) {
         writer.number(self.0.0.len(), 4, 10);
-        writer.put(self.0.0);
+        writer.binary(self.0.0);
     }
 }
 

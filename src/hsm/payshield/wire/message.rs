@@ -1,14 +1,19 @@
 //! A whole command or answer: header, code, fields, `%nn`, trailer.
 //!
+//! The header is nobody's but the host's and goes back as it came, in whatever characters; all else is read in ASCII.
 //! **Never here:** frames (`frame`); what a command is (`command`).
 
+use std::fmt;
+
 use bytes::BytesMut;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::hsm::payshield::wire::command::Request;
 use crate::hsm::payshield::wire::error::{ErrorCode, has_data};
-use crate::hsm::payshield::wire::scan::{Assume, Fault, Field, Reader, Settings, Writer};
+use crate::hsm::payshield::wire::scan::{Assume, Fault, Field, Fields, Reader, Settings, Writer};
+use crate::iso8583::Charset;
 
-/// Begins a trailer.
+/// Begins a trailer, in either character set.
 const TRAILER: u8 = 0x19;
 /// Longest trailer.
 pub const TRAILER_BYTES_MAX: usize = 32;
@@ -35,25 +40,58 @@ pub struct Answer<'a, T> {
     pub data: Option<T>,
 }
 
+/// Where the ASCII form of a body goes that came in other characters. Empty where none does.
+#[derive(Default)]
+pub struct Scratch(Zeroizing<Vec<u8>>);
+
+impl Scratch {
+    /// Forgets what is in it: it was a clear PIN, perhaps.
+    pub fn wipe(&mut self) {
+        self.0.zeroize();
+    }
+
+    fn ascii(&mut self, body: &[u8], charset: Charset) -> &[u8] {
+        self.0.clear();
+        self.0.extend(body.iter().map(|byte| charset.to_latin(*byte)));
+        &self.0
+    }
+}
+
+impl fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scratch(****)")
+    }
+}
+
 /// Header and command code, or what there is of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opening<'a> {
-    /// Up to the set number of characters.
+    /// Up to the set number of characters, as they came.
     pub header: &'a [u8],
+    /// The same in ASCII.
+    pub label: &'a [u8],
     /// The two characters behind it, if they came.
     pub code: Option<[u8; 2]>,
     /// The rest.
-    pub rest: &'a [u8],
+    pub rest: Fields<'a>,
 }
 
 impl<'a> Opening<'a> {
     /// Takes a frame's body apart.
     #[must_use]
-    pub fn of(body: &'a [u8], settings: Settings) -> Self {
-        let (header, rest) = body.split_at(settings.header.min(body.len()));
-        match rest.split_first_chunk::<2>() {
-            Some((code, rest)) => Self { header, code: Some(*code), rest },
-            None => Self { header, code: None, rest: &[] },
+    pub fn of(body: &'a [u8], settings: Settings, scratch: &'a mut Scratch) -> Self {
+        let text = match settings.charset {
+            Charset::Ascii => body,
+            Charset::Ebcdic => scratch.ascii(body, settings.charset),
+        };
+        let width = settings.header.min(body.len());
+        let ((header, raw), (label, text)) = (body.split_at(width), text.split_at(width));
+        match text.split_first_chunk::<2>() {
+            Some((code, text)) => {
+                let rest = Fields { text, raw: raw.get(2..).unwrap_or_default() };
+                Self { header, label, code: Some(*code), rest }
+            }
+            None => Self { header, label, code: None, rest: Fields { text: &[], raw: &[] } },
         }
     }
 }
@@ -143,9 +181,14 @@ pub fn decode_request<'a>(
 }
 
 /// Appends a command, without its frame.
-pub fn encode_request(envelope: &Envelope<'_>, request: &Request<'_>, out: &mut BytesMut) {
-    let mut writer = Writer::new(out, envelope.lmk);
-    writer.put(envelope.header);
+pub fn encode_request(
+    envelope: &Envelope<'_>,
+    request: &Request<'_>,
+    charset: Charset,
+    out: &mut BytesMut,
+) {
+    let mut writer = Writer::new(out, envelope.lmk, charset);
+    writer.binary(envelope.header);
     writer.put(&request.code());
     request.write(&mut writer);
     finish(envelope, writer);
@@ -163,11 +206,12 @@ fn finish(envelope: &Envelope<'_>, mut writer: Writer<'_>) {
 pub fn encode_answer<'a, T: Field<'a>>(
     command: [u8; 2],
     answer: &Answer<'_, T>,
+    charset: Charset,
     out: &mut BytesMut,
 ) {
     let envelope = Envelope { lmk: None, ..answer.envelope };
-    let mut writer = Writer::new(out, None);
-    writer.put(envelope.header);
+    let mut writer = Writer::new(out, None, charset);
+    writer.binary(envelope.header);
     writer.put(&answer_code(command));
     writer.put(&answer.error.0);
     if let Some(data) = &answer.data {

@@ -1,11 +1,14 @@
 //! A reader that cannot over-read, a writer, and the trait [`Field`] between them.
 //!
 //! The reader remembers what later fields depend on: whether PIN blocks are of 16 bytes, which formats were named.
-//! **Never here:** what a field means.
+//! Fields see ASCII, whatever the device is set to: the reader has a frame in both forms and gives characters from the
+//! one, binary fields from the other; the writer translates characters as they come. **Never here:** what a field
+//! means.
 
 use bytes::{BufMut, BytesMut};
 
 use crate::hsm::payshield::wire::error::ErrorCode;
+use crate::iso8583::Charset;
 
 /// What a device is set to, and both sides must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,11 +17,30 @@ pub struct Settings {
     pub header: usize,
     /// Characters of a PIN under a variant or TDES key block LMK: longest PIN plus one, 5 to 13.
     pub pin_digits: usize,
+    /// Its host port's characters. EBCDIC is code page 037; in 1047, and but for `!` and `|` in 500, what commands are
+    /// made of stands at the same places.
+    pub charset: Charset,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { header: 4, pin_digits: 13 }
+        Self { header: 4, pin_digits: 13, charset: Charset::Ascii }
+    }
+}
+
+/// The same bytes twice: as characters in ASCII, and as they came, which is what binary fields are read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fields<'a> {
+    /// In ASCII.
+    pub text: &'a [u8],
+    /// As they came.
+    pub raw: &'a [u8],
+}
+
+impl<'a> From<&'a [u8]> for Fields<'a> {
+    /// They came in ASCII.
+    fn from(bytes: &'a [u8]) -> Self {
+        Self { text: bytes, raw: bytes }
     }
 }
 
@@ -71,7 +93,7 @@ impl Assume {
 /// Reads from the front.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
-    bytes: &'a [u8],
+    fields: Fields<'a>,
     at: usize,
     field: &'static str,
     /// Both sides' settings.
@@ -93,9 +115,9 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Begins.
     #[must_use]
-    pub fn new(bytes: &'a [u8], settings: Settings, assume: Assume) -> Self {
+    pub fn new(fields: impl Into<Fields<'a>>, settings: Settings, assume: Assume) -> Self {
         Self {
-            bytes,
+            fields: fields.into(),
             at: 0,
             field: "command",
             settings,
@@ -123,26 +145,26 @@ impl<'a> Reader<'a> {
         Fault { code, at: self.at, field: self.field }
     }
 
-    /// What is left.
+    /// What is left, as characters.
     #[must_use]
     pub fn left(&self) -> &'a [u8] {
-        self.bytes.get(self.at..).unwrap_or_default()
+        self.fields.text.get(self.at..).unwrap_or_default()
     }
 
-    /// The next byte, if there is one.
+    /// The next character, if there is one.
     #[must_use]
     pub fn peek(&self) -> Option<u8> {
         self.left().first().copied()
     }
 
-    /// Takes the next byte if it is this one.
+    /// Takes the next character if it is this one.
     pub fn skip(&mut self, byte: u8) -> bool {
         let is = self.peek() == Some(byte);
         self.at += usize::from(is);
         is
     }
 
-    /// So many bytes, whatever they are.
+    /// So many characters, whatever they are.
     ///
     /// # Errors
     /// Fewer are left: 15.
@@ -152,7 +174,28 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    /// So many bytes that are all `fit`.
+    /// So many bytes of a binary field: as they came.
+    ///
+    /// # Errors
+    /// Fewer are left: 15.
+    pub fn binary(&mut self, count: usize) -> Result<&'a [u8], Fault> {
+        let left = self.fields.raw.get(self.at..).unwrap_or_default();
+        let taken = left.get(..count).ok_or_else(|| self.fault(ErrorCode::INPUT))?;
+        self.at += count;
+        Ok(taken)
+    }
+
+    /// `N` bytes of a binary field.
+    ///
+    /// # Errors
+    /// As [`Self::binary`].
+    pub fn binary_array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+        let mut bytes = [0; N];
+        bytes.copy_from_slice(self.binary(N)?);
+        Ok(bytes)
+    }
+
+    /// So many characters that are all `fit`.
     ///
     /// # Errors
     /// Another one, or fewer: 15.
@@ -236,30 +279,41 @@ pub(crate) fn nibble(digit: u8) -> u8 {
 #[derive(Debug)]
 pub struct Writer<'o> {
     out: &'o mut BytesMut,
+    charset: Charset,
     /// `%nn` that is still to be written: some commands have fields behind it.
     pub lmk: Option<u8>,
 }
 
 impl<'o> Writer<'o> {
-    /// Writes at the end of `out`.
-    pub fn new(out: &'o mut BytesMut, lmk: Option<u8>) -> Self {
-        Self { out, lmk }
+    /// Writes at the end of `out`, in this character set.
+    pub fn new(out: &'o mut BytesMut, lmk: Option<u8>, charset: Charset) -> Self {
+        Self { out, charset, lmk }
     }
 
-    /// Bytes as they are.
-    pub fn put(&mut self, bytes: &[u8]) {
+    /// Characters, given in ASCII.
+    pub fn put(&mut self, text: &[u8]) {
+        match self.charset {
+            Charset::Ascii => self.out.put_slice(text),
+            Charset::Ebcdic => {
+                self.out.extend(text.iter().map(|byte| Charset::Ebcdic.to_wire(*byte)));
+            }
+        }
+    }
+
+    /// Bytes of a binary field, as they are.
+    pub fn binary(&mut self, bytes: &[u8]) {
         self.out.put_slice(bytes);
     }
 
-    /// One byte.
+    /// One character.
     pub fn byte(&mut self, byte: u8) {
-        self.out.put_u8(byte);
+        self.out.put_u8(self.charset.to_wire(byte));
     }
 
     /// Bytes as hex digits.
     pub fn hex(&mut self, bytes: &[u8]) {
         for byte in bytes {
-            self.out.put_slice(&[digit(byte >> 4), digit(byte & 0x0F)]);
+            self.put(&[digit(byte >> 4), digit(byte & 0x0F)]);
         }
     }
 
@@ -269,7 +323,7 @@ impl<'o> Writer<'o> {
         self.out.put_bytes(b'0', width);
         let mut left = number;
         for place in self.out[start..].iter_mut().rev() {
-            *place = digit(u8::try_from(left % base).unwrap_or(0));
+            *place = self.charset.to_wire(digit(u8::try_from(left % base).unwrap_or(0)));
             left /= base;
         }
     }

@@ -19,6 +19,7 @@ use crate::hsm::payshield::client::{
 use crate::hsm::payshield::simulator::{self, Kind, Options, Setup};
 use crate::hsm::payshield::wire::key::KeyType as Code;
 use crate::hsm::soft::SoftHsm;
+use crate::iso8583::Charset;
 use crate::peer::breaker::BreakerRule;
 
 /// Name, kind, usage in a key block, clear value: random bytes of odd parity.
@@ -105,6 +106,7 @@ pub(super) fn settings(addresses: &[SocketAddr], lmk: Kind) -> Settings {
         tls: None,
         lmk: Some(0),
         header: 6,
+        charset: Charset::Ascii,
         connections: 2,
         window: 64,
         in_flight: 256,

@@ -24,7 +24,7 @@ fn faults(change: impl FnOnce(&mut FaultRules)) -> FaultRules {
     rules
 }
 
-async fn until(hsm: &PayShield, what: &str, fits: impl Fn(&[DeviceStatus]) -> bool) {
+pub(super) async fn until(hsm: &PayShield, what: &str, fits: impl Fn(&[DeviceStatus]) -> bool) {
     let waited = async {
         while !fits(&hsm.devices()) {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -2,4 +2,6 @@
 
 mod bench;
 mod devices;
+mod drain;
+mod ebcdic;
 mod operations;

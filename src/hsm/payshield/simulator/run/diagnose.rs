@@ -7,10 +7,10 @@ use crate::hsm::payshield::wire::ErrorCode;
 use crate::hsm::payshield::wire::command::diagnose::{
     Diagnosed, Echo, Echoed, Random, RandomBytes, Status, StatusText,
 };
-use crate::hsm::payshield::wire::field::{Mac8, Text};
+use crate::hsm::payshield::wire::field::{Mac8, Raw, Text};
 
 pub(super) fn diagnose(desk: &Desk<'_>) -> Reply {
-    Reply::of(&Diagnosed {
+    desk.reply(&Diagnosed {
         lmk_check: Mac8(*desk.lmk.kind.check_value()),
         firmware: desk.state.firmware,
     })
@@ -27,15 +27,15 @@ pub(super) fn status(desk: &Desk<'_>, it: Status) -> Done {
         (b"01", false) => "0".to_owned(),
         _ => return Err(ErrorCode::INPUT),
     };
-    Ok(Reply::of(&StatusText { text: Text(text.as_bytes()) }))
+    Ok(desk.reply(&StatusText { text: Text(text.as_bytes()) }))
 }
 
-pub(super) fn echo(it: &Echo<'_>) -> Reply {
-    Reply::of(&Echoed { data: Text(it.data) })
+pub(super) fn echo(desk: &Desk<'_>, it: &Echo<'_>) -> Reply {
+    desk.reply(&Echoed { data: Raw(it.data) })
 }
 
 pub(super) fn random(desk: &Desk<'_>, it: Random) -> Done {
     let mut bytes = vec![0; it.count.0];
     desk.state.random.fill(&mut bytes)?;
-    Ok(Reply::of(&RandomBytes { bytes: Text(&bytes) }))
+    Ok(desk.reply(&RandomBytes { bytes: Raw(&bytes) }))
 }

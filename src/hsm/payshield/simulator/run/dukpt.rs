@@ -105,7 +105,7 @@ pub(super) fn mac(desk: &Desk<'_>, it: &DukptMac<'_>) -> Done {
     hex::encode_to_slice(&made, &mut digits).map_err(|_| ErrorCode::INPUT)?;
     digits.make_ascii_uppercase();
     match it.mac {
-        None => Ok(Reply::of(&Mac8(digits))),
+        None => Ok(desk.reply(&Mac8(digits))),
         Some(stated) => verdict(stated.0.ct_eq(&digits)),
     }
 }

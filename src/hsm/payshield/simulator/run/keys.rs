@@ -5,7 +5,7 @@
 use zeroize::Zeroizing;
 
 use crate::hsm::payshield::simulator::key::{OpenKey, SealedKey, Sealing, Wanted};
-use crate::hsm::payshield::simulator::run::{Desk, Done, Reply};
+use crate::hsm::payshield::simulator::run::{Desk, Done};
 use crate::hsm::payshield::simulator::wrapped;
 use crate::hsm::payshield::wire::ErrorCode;
 use crate::hsm::payshield::wire::command::keys::{
@@ -131,7 +131,7 @@ pub(super) fn generate(desk: &Desk<'_>, it: &GenerateKey<'_>) -> Done {
     });
     let exported = under.transpose()?;
     let exported = exported.as_ref().map(SealedKey::as_key);
-    Ok(Reply::of(&Generated { key: sealed.as_key(), exported, check: six(&key)? }))
+    Ok(desk.reply(&Generated { key: sealed.as_key(), exported, check: six(&key)? }))
 }
 
 pub(super) fn import(desk: &Desk<'_>, it: &ImportKey<'_>) -> Done {
@@ -140,7 +140,7 @@ pub(super) fn import(desk: &Desk<'_>, it: &ImportKey<'_>) -> Done {
     let form = sealing(it.scheme, it.key_type, it.attributes.as_ref(), key.header())?;
     let sealed = desk.lmk.seal(&key, &form, &desk.fresh::<16>()?)?;
     let code = if right { ErrorCode::OK } else { ErrorCode::WRONG };
-    Ok(Reply::with(code, &KeyAndCheck { key: sealed.as_key(), check: six(&key)? }))
+    Ok(desk.reply_with(code, &KeyAndCheck { key: sealed.as_key(), check: six(&key)? }))
 }
 
 pub(super) fn export(desk: &Desk<'_>, it: &ExportKey<'_>) -> Done {
@@ -158,7 +158,7 @@ pub(super) fn export(desk: &Desk<'_>, it: &ExportKey<'_>) -> Done {
         header
     });
     let sealed = seal_under_zmk(desk, &zmk, (it.scheme, it.version), &key, header)?;
-    Ok(Reply::of(&KeyAndCheck { key: sealed.as_key(), check: six(&key)? }))
+    Ok(desk.reply(&KeyAndCheck { key: sealed.as_key(), check: six(&key)? }))
 }
 
 pub(super) fn import_zpk(desk: &Desk<'_>, it: &ImportZpk<'_>) -> Done {
@@ -172,7 +172,7 @@ pub(super) fn import_zpk(desk: &Desk<'_>, it: &ImportZpk<'_>) -> Done {
         _ => CheckValue::Sixteen(key.check_value()?),
     };
     let code = if right { ErrorCode::OK } else { ErrorCode::WRONG };
-    Ok(Reply::with(code, &KeyAndCheck { key: sealed.as_key(), check }))
+    Ok(desk.reply_with(code, &KeyAndCheck { key: sealed.as_key(), check }))
 }
 
 /// Without schemes the key keeps the one it came with; `X` and `Y` become `U` and `T`.
@@ -212,5 +212,5 @@ pub(super) fn check(desk: &Desk<'_>, it: &CheckKey<'_>) -> Done {
         None | Some(b'0') => CheckValue::Sixteen(key.check_value()?),
         Some(_) => return Err(ErrorCode::INPUT),
     };
-    Ok(Reply::of(&Checked { check }))
+    Ok(desk.reply(&Checked { check }))
 }

@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 use crate::hsm::payshield::simulator::key::{OpenKey, Wanted};
 use crate::hsm::payshield::simulator::mac::{Cipher, retail};
 use crate::hsm::payshield::simulator::run::verify::verdict;
-use crate::hsm::payshield::simulator::run::{Desk, Done, Reply};
+use crate::hsm::payshield::simulator::run::{Desk, Done};
 use crate::hsm::payshield::wire::ErrorCode;
 use crate::hsm::payshield::wire::command::mac::{GenerateMac, MacInput, MacValue, VerifyMac};
 use crate::hsm::payshield::wire::key::KeyType;
@@ -17,13 +17,13 @@ use crate::hsm::payshield::wire::key::KeyType;
 pub(super) fn generate(desk: &Desk<'_>, it: &GenerateMac<'_>) -> Done {
     let made = compute(desk, &it.0)?;
     let whole = it.0.whole || !it.0.piece.is_end();
-    Ok(Reply::of(&MacValue::cut(made, whole)))
+    Ok(desk.reply(&MacValue::cut(made, whole)))
 }
 
 pub(super) fn verify(desk: &Desk<'_>, it: &VerifyMac<'_>) -> Done {
     let made = compute(desk, &it.input)?;
     match &it.mac {
-        None => Ok(Reply::of(&MacValue::Whole(made))),
+        None => Ok(desk.reply(&MacValue::Whole(made))),
         Some(stated) => {
             let made = MacValue::cut(made, it.input.whole);
             verdict(made.digits().ct_eq(stated.digits()))

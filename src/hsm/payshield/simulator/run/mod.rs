@@ -42,18 +42,6 @@ pub(super) struct Reply {
 pub(super) type Done = Result<Reply, ErrorCode>;
 
 impl Reply {
-    /// 00 and fields.
-    fn of<'a>(data: &impl Field<'a>) -> Self {
-        Self::with(ErrorCode::OK, data)
-    }
-
-    /// Another code that comes with fields.
-    fn with<'a>(error: ErrorCode, data: &impl Field<'a>) -> Self {
-        let mut out = BytesMut::with_capacity(ANSWER_BYTES);
-        data.write(&mut Writer::new(&mut out, None));
-        Self { error, data: out }
-    }
-
     /// A code alone.
     fn code(error: ErrorCode) -> Self {
         Self { error, data: BytesMut::new() }
@@ -76,6 +64,18 @@ const ENCRYPTS: &[u8] = b"BEN";
 impl Desk<'_> {
     fn settings(&self) -> Settings {
         self.state.settings
+    }
+
+    /// 00 and fields.
+    fn reply<'a>(&self, data: &impl Field<'a>) -> Reply {
+        self.reply_with(ErrorCode::OK, data)
+    }
+
+    /// Another code that comes with fields.
+    fn reply_with<'a>(&self, error: ErrorCode, data: &impl Field<'a>) -> Reply {
+        let mut out = BytesMut::with_capacity(ANSWER_BYTES);
+        data.write(&mut Writer::new(&mut out, None, self.settings().charset));
+        Reply { error, data: out }
     }
 
     /// Random bytes.
@@ -159,7 +159,7 @@ pub(super) fn run(desk: &Desk<'_>, request: &Request<'_>) -> Done {
         Request::ExportKey(it) => keys::export(desk, it),
         Request::ImportZpk(it) => keys::import_zpk(desk, it),
         Request::CheckKey(it) => keys::check(desk, it),
-        Request::Echo(it) => Ok(diagnose::echo(it)),
+        Request::Echo(it) => Ok(diagnose::echo(desk, it)),
         Request::Random(it) => diagnose::random(desk, *it),
         Request::Diagnose(_) => Ok(diagnose::diagnose(desk)),
         Request::Status(it) => diagnose::status(desk, *it),

@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 use crate::hsm::payshield::simulator::pins::{self, Bound};
 use crate::hsm::payshield::simulator::run::translate::refuse_excluded;
 use crate::hsm::payshield::simulator::run::verify::{Ibm, pvv_of};
-use crate::hsm::payshield::simulator::run::{Desk, Done, Reply};
+use crate::hsm::payshield::simulator::run::{Desk, Done};
 use crate::hsm::payshield::wire::ErrorCode;
 use crate::hsm::payshield::wire::command::references::{
     ChangeIbm, ChangePvv, ChosenIbm, ChosenPvv, IbmOfPin, OffsetOf, PinOfIbm, PvvOf, PvvOfPin,
@@ -20,7 +20,7 @@ pub(super) fn pvv_of_pin(desk: &Desk<'_>, it: &PvvOfPin<'_>) -> Done {
     let account = Bound::of(&it.account)?.account;
     let pin = desk.open_pin(&it.pin, &account)?;
     refuse_excluded(&pin, it.excluded.as_ref())?;
-    Ok(Reply::of(&PvvOf { pvv: pvv_of(&pvk, &account, it.pvki, &pin)? }))
+    Ok(desk.reply(&PvvOf { pvv: pvv_of(&pvk, &account, it.pvki, &pin)? }))
 }
 
 pub(super) fn ibm_of_pin(desk: &Desk<'_>, it: &IbmOfPin<'_>) -> Done {
@@ -28,7 +28,7 @@ pub(super) fn ibm_of_pin(desk: &Desk<'_>, it: &IbmOfPin<'_>) -> Done {
     let ibm = Ibm::new(desk, pvk, it.check, &it.account, (&it.table, &it.data))?;
     let pin = desk.open_pin(&it.pin, &Bound::of(&it.account)?.account)?;
     refuse_excluded(&pin, it.excluded.as_ref())?;
-    Ok(Reply::with(ibm.success(), &OffsetOf { offset: ibm.offset(&pin)? }))
+    Ok(desk.reply_with(ibm.success(), &OffsetOf { offset: ibm.offset(&pin)? }))
 }
 
 pub(super) fn pin_of_ibm(desk: &Desk<'_>, it: &PinOfIbm<'_>) -> Done {
@@ -37,7 +37,7 @@ pub(super) fn pin_of_ibm(desk: &Desk<'_>, it: &PinOfIbm<'_>) -> Done {
     let pin = ibm.pin(&it.offset)?;
     refuse_excluded(&pin, it.excluded.as_ref())?;
     let sealed = desk.seal_pin(&pin, &Bound::of(&it.account)?.account)?;
-    Ok(Reply::with(ibm.success(), &UnderLmk { pin: sealed }))
+    Ok(desk.reply_with(ibm.success(), &UnderLmk { pin: sealed }))
 }
 
 pub(super) fn chosen_pvv(desk: &Desk<'_>, it: &ChosenPvv<'_>) -> Done {
@@ -47,7 +47,7 @@ pub(super) fn chosen_pvv(desk: &Desk<'_>, it: &ChosenPvv<'_>) -> Done {
     let bound = Bound::of(&it.account)?;
     let pin = pins::open(&key, &it.block, it.format, &bound)?;
     refuse_excluded(&pin, it.excluded.as_ref())?;
-    Ok(Reply::of(&PvvOf { pvv: pvv_of(&pvk, &bound.account, it.pvki, &pin)? }))
+    Ok(desk.reply(&PvvOf { pvv: pvv_of(&pvk, &bound.account, it.pvki, &pin)? }))
 }
 
 pub(super) fn chosen_ibm(desk: &Desk<'_>, it: &ChosenIbm<'_>) -> Done {
@@ -56,7 +56,7 @@ pub(super) fn chosen_ibm(desk: &Desk<'_>, it: &ChosenIbm<'_>) -> Done {
     let ibm = Ibm::new(desk, pvk, it.check, &it.account, (&it.table, &it.data))?;
     let pin = pins::open(&key, &it.block, it.format, &Bound::of(&it.account)?)?;
     refuse_excluded(&pin, it.excluded.as_ref())?;
-    Ok(Reply::with(ibm.success(), &OffsetOf { offset: ibm.offset(&pin)? }))
+    Ok(desk.reply_with(ibm.success(), &OffsetOf { offset: ibm.offset(&pin)? }))
 }
 
 pub(super) fn change_pvv(desk: &Desk<'_>, it: &ChangePvv<'_>) -> Done {
@@ -70,7 +70,7 @@ pub(super) fn change_pvv(desk: &Desk<'_>, it: &ChangePvv<'_>) -> Done {
     }
     let new = pins::open(&key, &it.new, it.format, &bound)?;
     refuse_excluded(&new, it.excluded.as_ref())?;
-    Ok(Reply::of(&PvvOf { pvv: pvv_of(&pvk, &bound.account, it.pvki, &new)? }))
+    Ok(desk.reply(&PvvOf { pvv: pvv_of(&pvk, &bound.account, it.pvki, &new)? }))
 }
 
 pub(super) fn change_ibm(desk: &Desk<'_>, it: &ChangeIbm<'_>) -> Done {
@@ -84,5 +84,5 @@ pub(super) fn change_ibm(desk: &Desk<'_>, it: &ChangeIbm<'_>) -> Done {
     }
     let new = pins::open(&key, &it.new, it.format, &bound)?;
     refuse_excluded(&new, it.excluded.as_ref())?;
-    Ok(Reply::with(ibm.success(), &OffsetOf { offset: ibm.offset(&new)? }))
+    Ok(desk.reply_with(ibm.success(), &OffsetOf { offset: ibm.offset(&new)? }))
 }

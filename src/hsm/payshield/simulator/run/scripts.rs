@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::hsm::payshield::simulator::key::{OpenKey, Wanted};
 use crate::hsm::payshield::simulator::mac::{Cipher, retail};
 use crate::hsm::payshield::simulator::pins::{self, Bound};
-use crate::hsm::payshield::simulator::run::{DECRYPTS, Desk, Done, PinKeyOf, Reply};
+use crate::hsm::payshield::simulator::run::{DECRYPTS, Desk, Done, PinKeyOf};
 use crate::hsm::payshield::wire::ErrorCode;
 use crate::hsm::payshield::wire::command::scripts::{
     CardNumber, CardScheme, Eight, Hidden, NewPin, Script, ScriptEmv, Sealed, Session,
@@ -124,7 +124,7 @@ impl Work<'_> {
         let session = for_mac(&card_key(&integrity, self.card));
         let mac = retail(&*session, &IV, &message).ok_or(ErrorCode::KEY_LENGTH)?;
         let mac = mac.first_chunk().copied().ok_or(ErrorCode::KEY_LENGTH)?;
-        Ok(Reply::of(&Sealed { mac, data: data.as_deref() }))
+        Ok(desk.reply(&Sealed { mac, data: data.as_deref() }))
     }
 
     /// The part only the card reads.

@@ -8,9 +8,7 @@ use crate::domain::pan::Account12;
 use crate::hsm::payshield::simulator::key::OpenKey;
 use crate::hsm::payshield::simulator::lmk::Kind;
 use crate::hsm::payshield::simulator::pins::{self, Bound};
-use crate::hsm::payshield::simulator::run::{
-    DECRYPTS, Desk, Done, ENCRYPTS, PinKeyOf, Reply, dukpt,
-};
+use crate::hsm::payshield::simulator::run::{DECRYPTS, Desk, Done, ENCRYPTS, PinKeyOf, dukpt};
 use crate::hsm::payshield::wire::ErrorCode;
 use crate::hsm::payshield::wire::command::translate::{
     Block, EncryptPin, FromLmk, RandomPin, RevealPin, Revealed, TerminalToLmk, TerminalToZone,
@@ -44,7 +42,7 @@ impl Translation<'_> {
         }
         let pin = pins::open(self.source, self.block, self.from, self.account)?;
         let made = pins::make(self.destination, &pin, self.to, self.new_account, desk.fresh()?)?;
-        Ok(Reply::of(&Translated {
+        Ok(desk.reply(&Translated {
             digits: Count2(pin.digit_count()),
             block: made,
             format: self.to,
@@ -128,7 +126,7 @@ fn to_lmk(
     let account = Bound::of(account)?;
     let key = desk.pin_key(key.0, key.1, DECRYPTS, ErrorCode::SOURCE_PARITY)?;
     let pin = pins::open(&key, block, format, &account)?;
-    Ok(Reply::of(&UnderLmk { pin: desk.seal_pin(&pin, &account.account)? }))
+    Ok(desk.reply(&UnderLmk { pin: desk.seal_pin(&pin, &account.account)? }))
 }
 
 pub(super) fn terminal_to_lmk(desk: &Desk<'_>, it: &TerminalToLmk<'_>) -> Done {
@@ -149,7 +147,7 @@ pub(super) fn from_lmk(desk: &Desk<'_>, it: &FromLmk<'_>) -> Done {
     }
     let pin = desk.open_pin(&it.pin, &account.account)?;
     let block = pins::make(&key, &pin, it.format, &account, desk.fresh()?)?;
-    Ok(Reply::of(&Block { block }))
+    Ok(desk.reply(&Block { block }))
 }
 
 pub(super) fn encrypt(desk: &Desk<'_>, it: &EncryptPin) -> Done {
@@ -158,7 +156,7 @@ pub(super) fn encrypt(desk: &Desk<'_>, it: &EncryptPin) -> Done {
     }
     let account = Bound::of(&it.account.0)?;
     let pin = ClearPin::from_ascii(it.pin.expose_digits()).ok_or(ErrorCode::PIN_DIGITS)?;
-    Ok(Reply::of(&UnderLmk { pin: desk.seal_pin(&pin, &account.account)? }))
+    Ok(desk.reply(&UnderLmk { pin: desk.seal_pin(&pin, &account.account)? }))
 }
 
 pub(super) fn reveal(desk: &Desk<'_>, it: &RevealPin) -> Done {
@@ -172,7 +170,7 @@ pub(super) fn reveal(desk: &Desk<'_>, it: &RevealPin) -> Done {
     let shown = ascii.get(..usize::from(pin.digit_count())).unwrap_or_default();
     let pin = OpenPin::new(shown, desk.settings().pin_digits).ok_or(ErrorCode::LMK_PIN)?;
     // How a device makes the number is not public: here it is the account, which PIN mailers are filed by.
-    Ok(Reply::of(&Revealed { pin, reference: ReferenceNumber(*account.expose_digits()) }))
+    Ok(desk.reply(&Revealed { pin, reference: ReferenceNumber(*account.expose_digits()) }))
 }
 
 /// Whether a PIN is in a table. 81 where the table is of PINs of another length.
@@ -205,7 +203,7 @@ pub(super) fn random(desk: &Desk<'_>, it: &RandomPin<'_>) -> Done {
         let pin = ClearPin::from_ascii(wanted).ok_or(ErrorCode::PIN_LENGTH)?;
         match refuse_excluded(&pin, it.excluded.as_ref()) {
             Ok(()) => {
-                return Ok(Reply::of(&UnderLmk { pin: desk.seal_pin(&pin, &account.account)? }));
+                return Ok(desk.reply(&UnderLmk { pin: desk.seal_pin(&pin, &account.account)? }));
             }
             Err(ErrorCode::EXCLUDED) => {}
             Err(error) => return Err(error),

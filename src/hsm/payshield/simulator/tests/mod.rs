@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::hsm::payshield::simulator::{Device, Setup};
 
 mod blocks;
+mod ebcdic;
 mod errors;
 mod listed;
 mod scripts;

@@ -3,7 +3,7 @@
 //! **Never here:** keys or PINs.
 
 use crate::hsm::payshield::wire::error::ErrorCode;
-use crate::hsm::payshield::wire::field::{Count3, Firmware, Mac8, Mode2, Text};
+use crate::hsm::payshield::wire::field::{Count3, Firmware, Mac8, Mode2, Raw, Text};
 use crate::hsm::payshield::wire::layout::layout;
 use crate::hsm::payshield::wire::scan::{Fault, Field, Reader, Writer};
 
@@ -42,7 +42,7 @@ layout! {
 layout! {
     /// B3.
     Echoed<'a> {
-        data: Text<'a> = "data",
+        data: Raw<'a> = "data",
     }
 }
 
@@ -56,7 +56,7 @@ layout! {
 layout! {
     /// N1.
     RandomBytes<'a> {
-        bytes: Text<'a> = "random bytes",
+        bytes: Raw<'a> = "random bytes",
     }
 }
 
@@ -71,11 +71,11 @@ impl<'a> Field<'a> for Echo<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Fault> {
         let length = reader.hex_number(4)?;
         let short = reader.fault(ErrorCode::DATA_LENGTH);
-        Ok(Self { data: reader.take(length).map_err(|_| short)? })
+        Ok(Self { data: reader.binary(length).map_err(|_| short)? })
     }
 
     fn write(&self, writer: &mut Writer<'_>) {
         writer.number(self.data.len(), 4, 16);
-        writer.put(self.data);
+        writer.binary(self.data);
     }
 }

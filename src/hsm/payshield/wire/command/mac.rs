@@ -41,7 +41,8 @@ impl Piece {
 pub struct MacInput<'a> {
     /// Which piece.
     pub piece: Piece,
-    /// `0` binary, `1` hex digits, `2` text.
+    /// `0` binary, `1` hex digits, `2` text: characters, so that in EBCDIC the MAC is over their ASCII form. That no
+    /// public source says.
     pub format: u8,
     /// Whether the MAC is of 16 hex digits, not 8.
     pub whole: bool,
@@ -105,7 +106,8 @@ impl<'a> Field<'a> for MacInput<'a> {
             return Err(short);
         }
         let bad = reader.fault(ErrorCode::INPUT);
-        let message = reader.take(length).map_err(|_| short)?;
+        let message = if format == b'0' { reader.binary(length) } else { reader.take(length) };
+        let message = message.map_err(|_| short)?;
         if format == b'1' && !message.iter().all(is_hex) {
             return Err(bad);
         }
@@ -129,7 +131,11 @@ impl<'a> Field<'a> for MacInput<'a> {
         self.key.write(writer);
         self.before.iter().for_each(|before| writer.hex(before));
         writer.number(self.message.len(), 4, 16);
-        writer.put(self.message);
+        if self.format == b'0' {
+            writer.binary(self.message);
+        } else {
+            writer.put(self.message);
+        }
     }
 }
 

@@ -96,11 +96,11 @@ impl fmt::Debug for Eight {
 
 impl<'a> Field<'a> for Eight {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Fault> {
-        reader.chars(|_| true).map(Self)
+        reader.binary_array().map(Self)
     }
 
     fn write(&self, writer: &mut Writer<'_>) {
-        writer.put(&self.0);
+        writer.binary(&self.0);
     }
 }
 
@@ -157,7 +157,7 @@ impl<'a> NewPin<'a> {
         let cryptograms = if keyed { Some(reader.field("MK-AC")?) } else { None };
         let current = if to == FormatCode::VISA_BOTH {
             let bad = reader.fault(ErrorCode::INPUT);
-            Some(PinBlock::new(reader.take(width)?).ok_or(bad)?)
+            Some(PinBlock::new(reader.binary(width)?).ok_or(bad)?)
         } else {
             None
         };
@@ -171,7 +171,7 @@ impl<'a> NewPin<'a> {
         self.to.write(writer);
         self.account.write(writer);
         self.cryptograms.iter().for_each(|key| key.write(writer));
-        self.current.iter().for_each(|block| writer.put(block.bytes()));
+        self.current.iter().for_each(|block| writer.binary(block.bytes()));
     }
 }
 
@@ -216,13 +216,13 @@ fn counted<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], Fault> {
         return Err(empty);
     }
     let short = reader.fault(ErrorCode::DATA_LENGTH);
-    let data = reader.take(length).map_err(|_| short)?;
+    let data = reader.binary(length).map_err(|_| short)?;
     if reader.skip(b';') { Ok(data) } else { Err(short) }
 }
 
 fn put_counted(writer: &mut Writer<'_>, data: &[u8]) {
     writer.number(data.len(), 4, 16);
-    writer.put(data);
+    writer.binary(data);
     writer.byte(b';');
 }
 
@@ -291,7 +291,7 @@ impl<'a> Field<'a> for Session {
             return Eight::read(reader).map(Self::Common);
         }
         let [branch] = reader.chars(u8::is_ascii_digit)?;
-        Ok(Self::Tree(branch, reader.chars(|_| true)?))
+        Ok(Self::Tree(branch, reader.binary_array()?))
     }
 
     fn write(&self, writer: &mut Writer<'_>) {
@@ -299,7 +299,7 @@ impl<'a> Field<'a> for Session {
             Self::Common(eight) => eight.write(writer),
             Self::Tree(branch, counter) => {
                 writer.byte(*branch);
-                writer.put(counter);
+                writer.binary(counter);
             }
         }
     }
@@ -331,7 +331,7 @@ impl<'a> CardNumber<'a> {
             return Err(empty);
         }
         let short = reader.fault(ErrorCode::DATA_LENGTH);
-        let number = reader.take(length).map_err(|_| short)?;
+        let number = reader.binary(length).map_err(|_| short)?;
         if reader.skip(b';') { Ok(Self::Whole(number)) } else { Err(short) }
     }
 
@@ -340,7 +340,7 @@ impl<'a> CardNumber<'a> {
             Self::End(eight) => eight.write(writer),
             Self::Whole(number) => {
                 writer.number(number.len(), 2, 10);
-                writer.put(number);
+                writer.binary(number);
                 writer.byte(b';');
             }
         }
@@ -428,20 +428,20 @@ impl fmt::Debug for Sealed<'_> {
 
 impl<'a> Field<'a> for Sealed<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Fault> {
-        let mac = reader.chars(|_| true)?;
+        let mac = reader.binary_array()?;
         // A length in hex digits, or the end: a trailer begins with another byte.
         if !reader.peek().is_some_and(|byte| is_hex(&byte)) {
             return Ok(Self { mac, data: None });
         }
         let length = reader.hex_number(4)?;
-        Ok(Self { mac, data: Some(reader.take(length)?) })
+        Ok(Self { mac, data: Some(reader.binary(length)?) })
     }
 
     fn write(&self, writer: &mut Writer<'_>) {
-        writer.put(&self.mac);
+        writer.binary(&self.mac);
         if let Some(data) = self.data {
             writer.number(data.len(), 4, 16);
-            writer.put(data);
+            writer.binary(data);
         }
     }
 }

@@ -13,24 +13,31 @@ use crate::hsm::payshield::wire::error::{Class, ErrorCode, meaning};
 use crate::hsm::payshield::wire::message::{
     Answer, Opening, decode_answer, decode_request, encode_answer, encode_request,
 };
-use crate::hsm::payshield::wire::{Envelope, Field, Settings, frame};
+use crate::hsm::payshield::wire::{Envelope, Field, Scratch, Settings, frame};
+use crate::iso8583::Charset;
 
 pub(crate) mod sample;
 
 use self::sample::Draw;
 
-fn encoded(envelope: &Envelope<'_>, request: &Request<'_>) -> BytesMut {
+const CHARSETS: [Charset; 2] = [Charset::Ascii, Charset::Ebcdic];
+
+fn settings(charset: Charset) -> Settings {
+    Settings { charset, ..Settings::default() }
+}
+
+fn encoded(envelope: &Envelope<'_>, request: &Request<'_>, charset: Charset) -> BytesMut {
     let mut out = BytesMut::new();
-    encode_request(envelope, request, &mut out);
+    encode_request(envelope, request, charset, &mut out);
     out
 }
 
 /// Reads a body; if it is a command, it is written as it was.
-fn read_and_write(body: &[u8]) {
-    let settings = Settings::default();
-    let opening = Opening::of(body, settings);
-    if let Some(Ok((envelope, request))) = decode_request(&opening, settings) {
-        assert_eq!(encoded(&envelope, &request), body, "{request:?}");
+fn read_and_write(body: &[u8], charset: Charset) {
+    let mut scratch = Scratch::default();
+    let opening = Opening::of(body, settings(charset), &mut scratch);
+    if let Some(Ok((envelope, request))) = decode_request(&opening, settings(charset)) {
+        assert_eq!(encoded(&envelope, &request, charset), body, "{request:?}");
     }
 }
 
@@ -43,13 +50,16 @@ fn answered<T: Field<'static> + PartialEq + std::fmt::Debug + sample::Sample>(
     let trailer = seed.is_multiple_of(2).then_some(&b"trailer"[..]);
     let envelope = Envelope { header: b"HEAD", lmk: None, trailer };
     let answer = Answer { envelope, error: ErrorCode::OK, data: Some(data) };
-    let mut body = BytesMut::new();
-    encode_answer(command, &answer, &mut body);
-    let body: &'static [u8] = body.to_vec().leak();
-    let opening = Opening::of(body, Settings::default());
-    let read = decode_answer::<T>(command, &opening, Settings::default());
-    assert_eq!(read, Ok(answer));
-    assert!(decode_answer::<T>(*b"QQ", &opening, Settings::default()).is_err());
+    for charset in CHARSETS {
+        let mut body = BytesMut::new();
+        encode_answer(command, &answer, charset, &mut body);
+        let body: &'static [u8] = body.to_vec().leak();
+        let scratch: &'static mut Scratch = Box::leak(Box::default());
+        let opening = Opening::of(body, settings(charset), scratch);
+        let read = decode_answer::<T>(command, &opening, settings(charset));
+        assert_eq!(read.as_ref(), Ok(&answer));
+        assert!(decode_answer::<T>(*b"QQ", &opening, settings(charset)).is_err());
+    }
 }
 
 /// Low numbers mean what the command says; only answers that were done have data.
@@ -83,14 +93,14 @@ proptest! {
 
     #[test]
     fn every_command_is_read_as_it_was_written(seed: u64, lmk in proptest::option::of(0_u8..100), trailed: bool) {
-        let settings = Settings::default();
-        for code in Request::CODES {
+        for (code, charset) in Request::CODES.iter().flat_map(|code| CHARSETS.map(|set| (code, set))) {
             let request = Request::sample(*code, &mut Draw::new(seed)).unwrap();
             let trailer = trailed.then_some(&b"trailer %01"[..]);
             let envelope = Envelope { header: b"HEAD", lmk, trailer };
-            let body = encoded(&envelope, &request);
-            let opening = Opening::of(&body, settings);
-            let read = decode_request(&opening, settings).unwrap();
+            let body = encoded(&envelope, &request, charset);
+            let mut scratch = Scratch::default();
+            let opening = Opening::of(&body, settings(charset), &mut scratch);
+            let read = decode_request(&opening, settings(charset)).unwrap();
             prop_assert_eq!(read, Ok((envelope, request)));
         }
     }
@@ -112,24 +122,28 @@ proptest! {
 
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), code in 0..Request::CODES.len()) {
-        read_and_write(&bytes);
-        let body = [b"HEAD", &Request::CODES[code][..], &bytes[..]].concat();
-        read_and_write(&body);
+        for charset in CHARSETS {
+            read_and_write(&bytes, charset);
+            let code = Request::CODES[code].map(|byte| charset.to_wire(byte));
+            let body = [b"HEAD", &code[..], &bytes[..]].concat();
+            read_and_write(&body, charset);
+        }
     }
 
     /// One byte changed, or cut short, at every place.
     #[test]
     fn nearly_commands_do_not_panic(seed: u64, to: u8) {
-        for code in Request::CODES {
+        for (code, charset) in Request::CODES.iter().flat_map(|code| CHARSETS.map(|set| (code, set))) {
             let request = Request::sample(*code, &mut Draw::new(seed)).unwrap();
-            let body = encoded(&Envelope { header: b"HEAD", lmk: None, trailer: None }, &request);
+            let envelope = Envelope { header: b"HEAD", lmk: None, trailer: None };
+            let body = encoded(&envelope, &request, charset);
             let at = 6 + usize::try_from(seed % 97).unwrap() % (body.len() - 5).max(1);
-            read_and_write(&body[..at.min(body.len())]);
+            read_and_write(&body[..at.min(body.len())], charset);
             let mut changed = body.to_vec();
             if let Some(byte) = changed.get_mut(at) {
                 *byte = to;
             }
-            read_and_write(&changed);
+            read_and_write(&changed, charset);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::hsm::payshield::wire::command::mac::{
 use crate::hsm::payshield::wire::command::translate::Destination;
 use crate::hsm::payshield::wire::field::{
     Account, AnyAccount, CheckValue, Count2, Count3, Counted, CountedDecimal, Firmware, FormatCode,
-    KeyType2, Ksn, Letter, Mac4, Mac8, Mode2, Offset, OpenPin, PinBlock, Pvki, Pvv,
+    KeyType2, Ksn, Letter, Mac4, Mac8, Mode2, Offset, OpenPin, PinBlock, Pvki, Pvv, Raw,
     ReferenceNumber, SealedPin, Table, Text, Twelve, ValidationData,
 };
 use crate::hsm::payshield::wire::key::{Key, KeyType, PinKey, PvkPair, Scheme};
@@ -295,6 +295,13 @@ impl Sample for Text<'static> {
     fn sample(draw: &mut Draw) -> Self {
         let count = draw.below(50);
         Self(draw.kept(HEX, count))
+    }
+}
+
+impl Sample for Raw<'static> {
+    fn sample(draw: &mut Draw) -> Self {
+        let count = draw.below(300);
+        Self(draw.kept(ANY, count))
     }
 }
 
