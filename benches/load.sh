@@ -8,8 +8,9 @@
 #
 # First as fast as answers come (8 connections, 32 in flight each), then at half of that rate. Everything is made in a
 # temporary directory and removed. BENCHMARKS.md says how to read the numbers. LOAD_DIR=DIR puts the store elsewhere:
-# what is measured is also the disk under it. LOAD_DATABASE=URL takes an empty PostgreSQL instead of the embedded store;
-# LOAD_IN_FLIGHT=N keeps N instead of 32 in flight on each connection.
+# what is measured is also the disk under it. LOAD_DATABASE=URL takes an empty PostgreSQL instead of the embedded store,
+# LOAD_DATABASE=new one of the machine's own binaries, made for it beside the store. LOAD_IN_FLIGHT=N keeps N instead of
+# 32 in flight on each connection; LOAD_RATE=N is the fixed rate instead of half of what came out, LOAD_RUNS=N repeats it.
 set -eu
 
 route=cms
@@ -26,17 +27,41 @@ pinion=${PINION:-$root/target/release/pinion}
 dir=$(mktemp -d "${LOAD_DIR:-${TMPDIR:-/tmp}}/pinion-load.XXXXXX")
 server=
 hosts=
+database=
 clean_up() {
     for process in $server $hosts; do
         kill "$process" 2>/dev/null || true
         wait "$process" 2>/dev/null || true
     done
+    [ -z "$database" ] || "$database/pg_ctl" stop -m immediate >/dev/null 2>&1 || true
     rm -rf "$dir"
 }
 trap clean_up EXIT INT TERM
 
+# A cluster as in service: settings of deploy/systemd/two-nodes, and WAL segments that were used before, as they are
+# after a few checkpoints (a commit that makes a new one takes 10 to 40 ms).
+new_database() {
+    programs=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1)
+    mkdir "$dir/database"
+    printf '#!/bin/sh\nexec setpriv --reuid=postgres --regid=postgres --clear-groups "%s/$(basename "$0")" "$@"\n' \
+        "$programs" >"$dir/as-postgres"
+    chmod 755 "$dir" "$dir/as-postgres"
+    chown postgres "$dir/database"
+    for program in initdb pg_ctl psql; do ln -s "$dir/as-postgres" "$dir/$program"; done
+    export PGDATA="$dir/database" PGHOST="$dir/database" PGPORT=28599 PGUSER=postgres
+    "$dir/initdb" --auth=trust >/dev/null
+    printf '%s\n' "port = $PGPORT" "unix_socket_directories = '$PGHOST'" "shared_buffers = 512MB" \
+        "min_wal_size = 4GB" "max_wal_size = 4GB" >>"$PGDATA/postgresql.conf"
+    "$dir/pg_ctl" start --wait --log="$PGDATA/log" >/dev/null
+    database=$dir
+    for _ in $(seq 256); do echo 'SELECT txid_current(), pg_switch_wal();'; done | "$dir/psql" --quiet >/dev/null
+    "$dir/psql" --quiet --command='CHECKPOINT' --command='CREATE DATABASE pinion'
+    LOAD_DATABASE=postgresql://postgres@127.0.0.1:$PGPORT/pinion
+}
+
 [ -n "${PINION:-}" ] || (cd "$root" && cargo build --release --quiet)
 cp "$root/benches/pinion-load.toml" "$dir/pinion.toml"
+[ "${LOAD_DATABASE:-}" != new ] || new_database
 if [ -n "${LOAD_DATABASE:-}" ]; then
     lines="kind = \"postgres\"\n\n[store.postgres]\nurl = \"$LOAD_DATABASE\"\nnode = 1"
     sed -i "s|^directory = \"store\"|$lines|" "$dir/pinion.toml"
@@ -99,11 +124,13 @@ flight=${LOAD_IN_FLIGHT:-32}
 echo "closed loop, 8 connections, $flight in flight each"
 # shellcheck disable=SC2086 # two options with a value each
 run closed $switch --connections 8 --in-flight "$flight"
-half=$(awk 'NR == 1 { printf "%d", $1 / 2 }' "$dir/closed")
-echo
-echo "fixed rate, $half a second"
-# shellcheck disable=SC2086
-run half $switch --connections 8 --rate "$half"
+half=${LOAD_RATE:-$(awk 'NR == 1 { printf "%d", $1 / 2 }' "$dir/closed")}
+for _ in $(seq "${LOAD_RUNS:-1}"); do
+    echo
+    echo "fixed rate, $half a second"
+    # shellcheck disable=SC2086
+    run half $switch --connections 8 --rate "$half" --warm-up 5s
+done
 if [ $route = postilion ]; then
     echo
     echo "the same rate straight at one node"
