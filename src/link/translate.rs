@@ -188,6 +188,10 @@ fn bare(
         current: None,
         new: None,
         fingerprint: None,
+        chip: match settings.map.chip {
+            Some(place) => place.read(message, sequence)?,
+            None => None,
+        },
         memo: None,
         original: None,
         wish: wish(settings, message)?,

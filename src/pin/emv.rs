@@ -60,10 +60,10 @@ pub fn card_name(account: &[u8]) -> [u8; 8] {
     name
 }
 
-/// A card's master key: `card` is its [`card_name`].
+/// A card's key below an issuer's master key: `card` is its [`card_name`].
 #[must_use]
-pub fn card_key(master: &[u8; 16], card: [u8; 8]) -> Key16 {
-    with_parity(both(&Tdes::double(master), [card, card.map(|byte| !byte)]))
+pub fn card_key(master: &Tdes, card: [u8; 8]) -> Key16 {
+    with_parity(both(master, [card, card.map(|byte| !byte)]))
 }
 
 /// The common session key (EMV Book 2, A1.3.1), also Mastercard's: `by` is the ARQC, or the random number.
@@ -197,7 +197,7 @@ mod tests {
         let master = key("0123456789ABCDEFFEDCBA9876543210");
         for (account, want) in LONG_ACCOUNTS {
             let name = card_name(&hex::decode(account).unwrap());
-            check(&*card_key(&master, name), want);
+            check(&*card_key(&Tdes::double(&master), name), want);
         }
         // Sixteen digits and two: option A.
         let short = hex::decode("123456789012345601").unwrap();
@@ -223,7 +223,8 @@ mod tests {
     #[test]
     fn blocks_only_a_card_reads() {
         let card = [0x34, 0x56, 0x78, 0x90, 0x12, 0x34, 0x56, 0x01];
-        let ac = card_key(&key("FEDCBA98765432100123456789ABCDEF"), card);
+        let master = Tdes::double(&key("FEDCBA98765432100123456789ABCDEF"));
+        let ac = card_key(&master, card);
         check(&*encode_34(&pin("9999")), "249999FFFFFFFFFF");
         check(&*encode_34(&pin("999999999999")), "2C999999999999FF");
         check(&*encode_41(&pin("9999"), &ac), "049999FFC4B001F1");

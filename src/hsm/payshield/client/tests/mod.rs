@@ -3,3 +3,4 @@
 mod bench;
 mod devices;
 mod operations;
+mod scripts;

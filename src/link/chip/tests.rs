@@ -1,0 +1,1 @@
+//! Chip data in, a script out, in each dialect that has them.
