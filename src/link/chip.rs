@@ -5,7 +5,9 @@
 
 use crate::domain::chip::{Chip, IssuerScript};
 use crate::domain::outcome::Reason;
-use crate::iso8583::{Builder, Dialect, EncodeError, Inner, Item, Message, SpecError};
+use crate::iso8583::{
+    Builder, Dialect, EncodeError, Encoding, FieldSpec, Inner, Item, Message, SpecError,
+};
 use crate::limits::SCRIPT_COMMAND_BYTES_MAX;
 use crate::link::map::number;
 
@@ -39,11 +41,13 @@ impl ChipPlace {
             return Ok(None);
         };
         let field = number(item, "chip")?;
-        match dialect.field(field).and_then(|spec| spec.inner()) {
+        let spec = dialect.field(field).filter(|spec| spec.encoding() == Encoding::Binary);
+        match spec.and_then(FieldSpec::inner) {
             Some(Inner::Tlv(_)) => Ok(Some(Self { field, in_sets: false })),
             Some(Inner::DataSets(_)) => Ok(Some(Self { field, in_sets: true })),
             _ => {
-                let reason = "must be a field that divides into ber-tlv or data-sets; 0 for none";
+                let reason =
+                    "must be a binary field that divides into ber-tlv or data-sets; 0 for none";
                 Err(item.error("chip", reason))
             }
         }

@@ -155,7 +155,7 @@ impl PinMap {
             return Err(section.error("identify", "must contain 11, the trace number"));
         }
         //= spec/pin-change.md#8.2
-        //# An answer MUST NOT carry a PIN block, track 1 or 2, or chip data: a dialect that lists
+        //# An answer MUST NOT give back a PIN block, track 1 or 2, or chip data: a dialect that lists
         //# such a field, or the field of a new zone key, among those to give back MUST be refused
         //# when it is loaded.
         if echo.iter().any(|n| self.is_secret(*n)) {

@@ -27,6 +27,7 @@ use crate::switch::{Parts, Rules, Switch};
 
 mod doors;
 mod first;
+mod scripts;
 
 const PAN: &[u8] = b"4761739001010010";
 const PIN_1234: &str = "6773584E4C616F77";

@@ -8,6 +8,7 @@
 #![expect(clippy::expect_used, reason = "a test: what is not there fails it")]
 
 mod changes;
+mod chip;
 mod configuration;
 mod connections;
 mod dukpt;

@@ -47,7 +47,8 @@ def script(scheme, pan, sequence, counter, cryptogram, pin):
 
 def cases():
     world = json.loads((pathlib.Path(__file__).parent / "pin_changes.json").read_text())["cards"]
-    visa_cards = [pan for pan in world if pan.startswith("476173900101")]
+    # One with PIN 1234, and those that the tests import besides.
+    visa_cards = ["4761739001010010"] + [pan for pan, card in world.items() if "import" in card][:6]
     for scheme, (counter, cryptogram, printed) in PRINTED.items():
         assert script(scheme, "1234567890123456", 1, counter, cryptogram, "9999")[1].hex().upper() == printed
         yield scheme, "1234567890123456", 1, counter, cryptogram, "9999"
