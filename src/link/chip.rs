@@ -63,8 +63,8 @@ impl ChipPlace {
         let path = if self.in_sets { &path[..] } else { &path[1..] };
         let Some(found) = message.sub(self.field, path) else { return Ok(None) };
         //= spec/pin-change.md#12.2
-        //# A counter, a cryptogram or a sequence number in chip data that has another length than EMV
-        //# gives it MUST be a format error (30).
+        //# A counter, a cryptogram or a sequence number of another form than EMV gives it, in the chip
+        //# data of a change or an unblock, MUST be a format error (30).
         found.value().try_into().map(Some).map_err(|_| Reason::FormatError)
     }
 

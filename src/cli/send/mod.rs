@@ -394,3 +394,25 @@ fn read_file(path: &PathBuf) -> Result<zeroize::Zeroizing<Vec<u8>>, Failure> {
         .map(zeroize::Zeroizing::new)
         .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chip_data_of_the_command_line() {
+        let chip = chip_data("0012:0F1E2D3C4B5A6978").unwrap();
+        assert_eq!(chip.counter, [0x00, 0x12]);
+        assert_eq!(hex::encode_upper(chip.cryptogram), "0F1E2D3C4B5A6978");
+        for bad in [
+            "",
+            "0012",
+            "0012:",
+            "12:0F1E2D3C4B5A6978",
+            "0012:0F1E2D3C4B5A69",
+            "001G:0F1E2D3C4B5A6978",
+        ] {
+            assert!(chip_data(bad).is_err(), "{bad}");
+        }
+    }
+}

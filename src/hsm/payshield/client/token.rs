@@ -210,6 +210,12 @@ impl KeyKind {
         }
     }
 
+    /// Whether keys of cards are derived from it.
+    #[must_use]
+    pub const fn derives_cards(self) -> bool {
+        matches!(self, Self::MkAc | Self::MkSmc | Self::MkSmi)
+    }
+
     /// Whether it is a key of terminals: they have commands of their own.
     #[must_use]
     pub const fn is_terminal(self) -> bool {
