@@ -33,7 +33,9 @@ fn read(data: &[u8], sequence: Option<u16>) -> Result<Option<Chip>, Reason> {
 fn check(more: &[(u32, &[u8])], sequence: Option<u16>, want: Result<Option<u8>, Reason>) {
     let mut data =
         [element(COUNTER, &COUNTER_BYTES), element(CRYPTOGRAM, &CRYPTOGRAM_BYTES)].concat();
-    more.iter().for_each(|(tag, value)| data.extend(element(*tag, value)));
+    for (tag, value) in more {
+        data.extend(element(*tag, value));
+    }
     let (counter, cryptogram) = (COUNTER_BYTES, CRYPTOGRAM_BYTES);
     let want = want.map(|sequence| Some(Chip { counter, cryptogram, sequence }));
     assert_eq!(read(&data, sequence), want, "{more:?} {sequence:?}");

@@ -111,24 +111,8 @@ fn let_in(hsm: &SoftHsm, command: &str, id: KeyId) -> bool {
         }
         "verify_hmac" => now(hsm.verify_hmac(id, b"message", &[0; 32])).err(),
         "decrypt_pin" => now(hsm.decrypt_pin(id, &[1; 256], RsaPadding::OaepSha256, &pan)).err(),
-        script if script.starts_with("script ") => {
-            let named = |of: &str, own: &str| {
-                if script.ends_with(of) { id } else { hsm.key(own).unwrap() }
-            };
-            let rules = ScriptRules {
-                scheme: ScriptScheme::Visa { cryptograms: named("cryptograms", "mk-ac") },
-                integrity: named("integrity", "mk-smi"),
-                confidentiality: named("confidentiality", "mk-smc"),
-                template: ScriptTemplate::AfterFinal,
-                required: false,
-            };
-            let chip = Chip { counter: [1; 2], cryptogram: [2; 8], sequence: None };
-            let new = if script.ends_with("PIN") { pin(iso_0, id) } else { good };
-            let new = Some(&new.into());
-            let script =
-                Script { rules: &rules, chip: &chip, account: &pan, sequence: 0, pin: new };
-            now(hsm.issuer_script(&script)).err()
-        }
+        "script PIN" => sealing(hsm, command, id, pin(iso_0, id)),
+        script if script.starts_with("script ") => sealing(hsm, script, id, good),
         _ => panic!("{command} is none of the commands"),
     };
     match error {
@@ -136,6 +120,24 @@ fn let_in(hsm: &SoftHsm, command: &str, id: KeyId) -> bool {
         None | Some(HsmError::NoPinInBlock) => true,
         Some(other) => panic!("{command}: {other}"),
     }
+}
+
+/// Why no script is sealed where the key that `command` names is this one.
+fn sealing(hsm: &SoftHsm, command: &str, id: KeyId, new: ZonePin) -> Option<HsmError> {
+    let named =
+        |of: &str, own: &str| if command.ends_with(of) { id } else { hsm.key(own).unwrap() };
+    let rules = ScriptRules {
+        scheme: ScriptScheme::Visa { cryptograms: named("cryptograms", "mk-ac") },
+        integrity: named("integrity", "mk-smi"),
+        confidentiality: named("confidentiality", "mk-smc"),
+        template: ScriptTemplate::AfterFinal,
+        required: false,
+    };
+    let chip = Chip { counter: [1; 2], cryptogram: [2; 8], sequence: None };
+    let (account, new) = (account(PLAIN), new.into());
+    let (pin, sequence) = (Some(&new), 0);
+    let script = Script { rules: &rules, chip: &chip, account: &account, sequence, pin };
+    now(hsm.issuer_script(&script)).err()
 }
 
 #[test]

@@ -88,9 +88,9 @@ async fn a_block_of_a_dukpt_terminal() {
         for scheme in ["emv-common", "mastercard", "visa"] {
             let bdk = hsm.key("bdk").unwrap();
             let derived = ZonePin::new(&bytes, BlockFormat::Iso0, bdk).unwrap().derived(ksn);
-            let plain = block_of(&**hsm, &soft, "340367", &account).await;
+            let by_zone = block_of(&**hsm, &soft, "340367", &account).await;
             let mut made = Vec::new();
-            for pin in [derived, plain].map(PresentedPin::Zone) {
+            for pin in [derived, by_zone].map(PresentedPin::Zone) {
                 let (rules, pin) = (rules(hsm, scheme), Some(&pin));
                 let script =
                     Script { rules: &rules, chip: &chip, account: &account, sequence: 0, pin };
