@@ -72,8 +72,6 @@ pub const UNSETTLED_ALARM_SECONDS_MAX: u64 = 604_800;
 pub const KEY_GRACE_SECONDS_MAX: u64 = 86_400;
 /// Longest time between two key exchanges that we ask for.
 pub const KEY_EXCHANGE_HOURS_MAX: u32 = 8760;
-/// Bytes of one command for a card: header, encrypted PIN, MAC. No scheme here has more than 29.
-pub const SCRIPT_COMMAND_BYTES_MAX: usize = 32;
 /// PINs one product may list as refused. Configuration refuses more.
 pub const REFUSED_PINS_MAX: usize = 1024;
 /// Digits of the shortest PIN (ISO 9564-1, 8.1).

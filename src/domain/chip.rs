@@ -6,7 +6,9 @@
 use std::fmt;
 
 use crate::domain::pin::KeyId;
-use crate::limits::SCRIPT_COMMAND_BYTES_MAX;
+
+/// Bytes of one command for a card: header, encrypted PIN, MAC. No scheme here has more than 29.
+pub const SCRIPT_COMMAND_BYTES_MAX: usize = 32;
 
 /// What the chip of a card says of one transaction.
 #[derive(Clone, Copy, PartialEq, Eq)]

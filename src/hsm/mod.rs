@@ -121,8 +121,8 @@ pub trait Hsm: Send + Sync + 'static {
     /// Seals a command that tells a card's chip its new PIN, or that its wrong ones are forgiven (payShield KU, KY).
     ///
     /// # Errors
-    /// [`HsmError`]. [`HsmError::KeyUnknown`] also where a device can be given the PIN by way of a transit key only, and
-    /// has none.
+    /// [`HsmError`]. [`HsmError::KeyUnknown`] also where a device can be given the PIN by way of a transit key only,
+    /// and has none.
     fn issuer_script(
         &self,
         script: &Script<'_>,

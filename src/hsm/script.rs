@@ -1,13 +1,16 @@
 //! Issuer scripts as both families lay them out: PIN CHANGE/UNBLOCK (EMV Book 3, 6.5.10), and what its MAC covers.
 //!
-//! The MAC is over header, counter, cryptogram and encrypted part; counter and cryptogram are not sent. The new PIN goes
-//! without the current one (P2 02). **Not built:** with it (P2 01), a MAC shorter than eight bytes, a MAC that chains from
-//! the one before. **Never here:** a key, a clear PIN: `soft::script` and a device seal.
+//! The MAC is over header, counter, cryptogram and encrypted part; counter and cryptogram are not sent. The new PIN
+//! goes without the current one (P2 02). **Not built:** with it (P2 01), a MAC shorter than eight bytes, a MAC that
+//! chains from the one before. **Never here:** a key, a clear PIN: `soft::script` and a device seal.
 
-use crate::domain::chip::{Chip, ScriptCommand, ScriptRules, ScriptScheme};
+use sha1::{Digest, Sha1};
+
+use crate::domain::chip::{
+    Chip, SCRIPT_COMMAND_BYTES_MAX, ScriptCommand, ScriptRules, ScriptScheme,
+};
 use crate::domain::pan::{Account12, PAN_DIGITS_MAX};
 use crate::domain::pin::PresentedPin;
-use crate::pin::emv::card_name;
 
 /// Bytes of a command's header: class, instruction, two parameters, length.
 pub const HEADER_BYTES: usize = 5;
@@ -22,7 +25,7 @@ pub const HIDDEN_BYTES_MAX: usize = 16;
 const CARD_BYTES_MAX: usize = (PAN_DIGITS_MAX + 2).div_ceil(2);
 
 const _: () = assert!(
-    HEADER_BYTES + HIDDEN_BYTES_MAX + MAC_BYTES <= crate::limits::SCRIPT_COMMAND_BYTES_MAX,
+    HEADER_BYTES + HIDDEN_BYTES_MAX + MAC_BYTES <= SCRIPT_COMMAND_BYTES_MAX,
     "every command fits"
 );
 
@@ -86,6 +89,31 @@ impl Script<'_> {
         let fits = usize::from(header[4]) == hidden.len() + MAC_BYTES;
         ScriptCommand::new([&header, hidden, &mac]).filter(|_| fits)
     }
+}
+
+/// Bytes of account and sequence number from which on the account has more than sixteen digits.
+const LONG: usize = 10;
+
+/// What a card's master keys are derived by: `account` is account and sequence number, two digits a byte, with a zero
+/// before them where they are odd.
+///
+/// Option A, the last sixteen digits, for accounts of up to sixteen. Option B for longer ones, which have sixteen of
+/// their own out of a hash: its decimal digits from the left, and where those are too few its letters as 0 to 5.
+#[must_use]
+pub fn card_name(account: &[u8]) -> [u8; 8] {
+    let mut name = [0; 8];
+    if account.len() < LONG {
+        name.iter_mut().rev().zip(account.iter().rev()).for_each(|(to, from)| *to = *from);
+        return name;
+    }
+    let hash = Sha1::digest(account);
+    let nibbles = || hash.iter().flat_map(|byte| [byte >> 4, byte & 0x0F]);
+    let decimals = nibbles().filter(|nibble| *nibble < 10);
+    let letters = nibbles().filter(|nibble| 10 <= *nibble).map(|nibble| nibble - 10);
+    for (n, digit) in decimals.chain(letters).take(16).enumerate() {
+        name[n / 2] |= if n % 2 == 0 { digit << 4 } else { digit };
+    }
+    name
 }
 
 #[cfg(test)]

@@ -3,12 +3,11 @@
 //! A dialect names the element by `chip` in `[pin_change]`. Three tags are read, nothing is given back of what came.
 //! **Never here:** what becomes of it (`switch`), a script's inside.
 
-use crate::domain::chip::{Chip, IssuerScript};
+use crate::domain::chip::{Chip, IssuerScript, SCRIPT_COMMAND_BYTES_MAX};
 use crate::domain::outcome::Reason;
 use crate::iso8583::{
     Builder, Dialect, EncodeError, Encoding, FieldSpec, Inner, Item, Message, SpecError,
 };
-use crate::limits::SCRIPT_COMMAND_BYTES_MAX;
 use crate::link::map::number;
 
 /// Application cryptogram.

@@ -2,8 +2,7 @@
 //!
 //! Pure functions; digits are worked on sixteen at a time, packed in 64 bits, because a loop over them would cost as
 //! much as a cipher block. **Never here:** a key by name, an allocation, input or output, a log line. Only `hsm::soft`
-//! and the simulated payShield import this module, because only there do clear PINs exist; and `hsm::script` for what a
-//! card's keys are derived by. Where next: [`block`] for
+//! and the simulated payShield import this module, because only there do clear PINs exist. Where next: [`block`] for
 //! what is encrypted, [`pvv`] and [`ibm3624`] for what is stored.
 
 pub mod aes;

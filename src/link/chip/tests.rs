@@ -148,7 +148,10 @@ proptest! {
     }
 
     #[test]
-    fn any_chip_data_are_survived(data in prop::collection::vec(any::<u8>(), 0..255), sequence in any::<Option<u16>>()) {
+    fn any_chip_data_are_survived(
+        data in prop::collection::vec(any::<u8>(), 0..255),
+        sequence in any::<Option<u16>>(),
+    ) {
         let _ = read(&data, sequence);
     }
 }

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::domain::chip::{Chip, ScriptRules, ScriptScheme, ScriptTemplate};
-use crate::hsm::script::Script;
+use crate::hsm::script::{Script, card_name};
+use crate::pin::emv::card_key;
+use crate::pin::tdes::Tdes;
 
 const ZPK: &str = "C7152C20BC2C830EA7EC9E8334ABE3FE";
 
@@ -97,4 +99,29 @@ fn what_cannot_be_sealed() {
         assert_eq!(seal(&gone, Some(&good)), Err(HsmError::KeyUnknown));
         assert_eq!(seal(&gone, None), Ok(()), "nothing is encrypted");
     }
+}
+
+/// Made by pyemv 1.5.0, the first is the example of its documentation. The hashes of the last two have fewer than
+/// sixteen decimal digits.
+const LONG_ACCOUNTS: &[(&str, &str)] = &[
+    ("01234567890123456701", "AD406D7F6D7570916D75E5DCAB8CF737"),
+    ("12345678901234567800", "C43446BAC7C71C267A3768EF4F8A5DAB"),
+    ("0123456789012345678999", "FED30819B36BFB62294379A4087358BC"),
+    ("0541333008960411112302", "F2DC1AAD46525452949BD691E504734A"),
+    ("0541333000000000000201", "076B8C52BC6D15A2524601972583D929"),
+    ("0541333000000000144801", "B53DA297672F087C2C078C706B911C29"),
+];
+
+#[test]
+fn cards_with_long_accounts() {
+    let master = hex::decode("0123456789ABCDEFFEDCBA9876543210").unwrap();
+    let master = Tdes::double(&master.try_into().unwrap());
+    for (account, want) in LONG_ACCOUNTS {
+        let name = card_name(&hex::decode(account).unwrap());
+        assert_eq!(hex::encode_upper(*card_key(&master, name)), *want);
+    }
+    // Sixteen digits and two: option A.
+    let short = hex::decode("123456789012345601").unwrap();
+    assert_eq!(card_name(&short), [0x34, 0x56, 0x78, 0x90, 0x12, 0x34, 0x56, 0x01]);
+    assert_eq!(card_name(&[0x12, 0x34]), [0, 0, 0, 0, 0, 0, 0x12, 0x34]);
 }

@@ -16,11 +16,12 @@ use crate::hsm::payshield::wire::command::scripts::{
 };
 use crate::hsm::payshield::wire::field::{FormatCode, PinBlock};
 use crate::hsm::payshield::wire::key::{Key, KeyType};
+use crate::hsm::script::card_name;
 use crate::pin::block::Block8;
 use crate::pin::dukpt::Key16;
 use crate::pin::emv::{
-    Tree, card_key, card_name, encode_34, encode_35, encode_41, encode_42, session_common,
-    session_tree, session_visa,
+    Tree, card_key, encode_34, encode_35, encode_41, encode_42, session_common, session_tree,
+    session_visa,
 };
 use crate::pin::tdes::Tdes;
 
