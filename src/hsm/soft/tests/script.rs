@@ -74,7 +74,7 @@ fn scripts_as_pyemv_makes_them() {
             assert_eq!(hex::encode_upper(made.as_bytes()), case["command"], "{case}");
         }
     }
-    assert_eq!(cases.len(), 258);
+    assert_eq!(cases.len(), 186);
 }
 
 #[test]
