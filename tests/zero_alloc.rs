@@ -151,6 +151,7 @@ impl World {
             key: ProductKey { organization: 600, logo: 1 },
             bin: BIN.into(),
             chip: false,
+            issuer_script: None,
             method: Method::VisaPvv { pvk: hsm.key("pvk").unwrap(), pvki: b'1' },
             rules: PinRules {
                 lengths: 1 << 4,

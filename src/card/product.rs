@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::card::record::ProductKey;
+use crate::domain::chip::ScriptRules;
 use crate::domain::pin::{Method, PinRules};
 
 /// Rules of one card product.
@@ -17,6 +18,8 @@ pub struct Product {
     pub bin: Box<str>,
     /// Has a chip: refused through web and voice, where no issuer script can be delivered.
     pub chip: bool,
+    /// The script that tells its chips of a change. Only with [`Product::chip`].
+    pub issuer_script: Option<ScriptRules>,
     /// How references are made.
     pub method: Method,
     /// What a new PIN must be.

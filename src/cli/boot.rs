@@ -13,13 +13,15 @@ use std::sync::Arc;
 use crate::card::product::{Product, Products};
 use crate::card::{AnyStore, Store};
 use crate::cli::Failure;
+use crate::domain::chip::{ScriptRules, ScriptScheme};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::forward::HostId;
 use crate::domain::pin::{KeyId, Method};
 use crate::domain::vault::Vault;
 use crate::host::Nodes;
+use crate::hsm::key::KeyType;
 use crate::hsm::module::{KeyBook, Module};
-use crate::ops::config::{Config, ConfigError, PinMethod};
+use crate::ops::config::{Config, ConfigError, IssuerScript, IssuerScriptScheme, PinMethod};
 use crate::switch::{Parts, Reversals, Rules, Switch, World};
 
 pub(crate) use devices::{key_plan, open_hsm};
@@ -63,6 +65,10 @@ pub(crate) fn rules(config: &Config, hsm: &dyn KeyBook) -> Result<Rules, Failure
             key: product.key,
             bin: product.bin.as_str().into(),
             chip: product.chip,
+            issuer_script: match &product.issuer_script {
+                Some(script) => Some(issuer_script(script, config, hsm, &at("issuer_script"))?),
+                None => None,
+            },
             method,
             rules: product.rules.clone(),
             tries_max: product.tries_max,
@@ -72,6 +78,37 @@ pub(crate) fn rules(config: &Config, hsm: &dyn KeyBook) -> Result<Rules, Failure
         });
     }
     Ok(Rules { products: Products::new(products), routes: config.route_table() })
+}
+
+/// The keys of a product's issuer scripts, each of the one type that does its work.
+fn issuer_script(
+    script: &IssuerScript,
+    config: &Config,
+    hsm: &dyn KeyBook,
+    at: &str,
+) -> Result<ScriptRules, ConfigError> {
+    let key = |option: &str, name: &str, wanted: KeyType| {
+        let refuse = |reason: String| config.error(&format!("{at}.{option}"), reason);
+        let id = hsm.key(name).ok_or_else(|| refuse(config.hsm.no_key(name)))?;
+        match hsm.keys().into_iter().find(|info| info.id == id && info.key_type != wanted) {
+            None => Ok(id),
+            Some(info) => Err(refuse(format!("{name:?} is a {}: name a {wanted}", info.key_type))),
+        }
+    };
+    Ok(ScriptRules {
+        scheme: match &script.scheme {
+            IssuerScriptScheme::EmvCommon => ScriptScheme::EmvCommon,
+            IssuerScriptScheme::Mastercard => ScriptScheme::Mastercard,
+            IssuerScriptScheme::Visa { cryptograms } => {
+                let cryptograms = key("cryptograms", cryptograms, KeyType::MkAc)?;
+                ScriptScheme::Visa { cryptograms }
+            }
+        },
+        integrity: key("integrity", &script.integrity, KeyType::MkSmi)?,
+        confidentiality: key("confidentiality", &script.confidentiality, KeyType::MkSmc)?,
+        template: script.template,
+        required: script.required,
+    })
 }
 
 fn method(

@@ -3,6 +3,7 @@
 //! Plain values with their rules. **Never here:** input or output, locks, an import of another module of ours.
 //! No type here that carries a PAN, a PIN block or a key has `Display` or `Serialize`; `Debug` masks.
 
+pub mod chip;
 pub mod clock;
 pub mod exchange;
 pub mod forward;

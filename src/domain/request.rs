@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use crate::domain::chip::Chip;
 use crate::domain::clock::Now;
 use crate::domain::forward::Details;
 use crate::domain::memo::Memo;
@@ -321,6 +322,8 @@ pub struct PinRequest {
     /// Tells a repeat from another request under the same key: eight bytes of a digest over an HTTP body. `None`: the
     /// card and the operation tell.
     pub fingerprint: Option<u64>,
+    /// What the card's chip says, where it could take an issuer script.
+    pub chip: Option<Chip>,
     /// What the sender wants to stand in the audit.
     pub memo: Option<Memo>,
     /// For a reversal, the key of the change to undo.

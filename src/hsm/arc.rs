@@ -5,11 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::chip::ScriptCommand;
 use crate::domain::pan::Account12;
 use crate::domain::pin::{
     BlockFormat, KeyId, LmkPin, Method, PinRules, PresentedPin, Reference, RsaPadding, ZonePin,
 };
 use crate::hsm::key::CheckValue;
+use crate::hsm::script::Script;
 use crate::hsm::{Change, ChangeVerdict, Hsm, HsmError, ImportRefused, Imported, Verdict};
 
 impl<H: Hsm> Hsm for Arc<H> {
@@ -68,6 +70,10 @@ impl<H: Hsm> Hsm for Arc<H> {
         account: &Account12,
     ) -> Result<ZonePin, HsmError> {
         (**self).translate(pin, to_key, to_format, account).await
+    }
+
+    async fn issuer_script(&self, script: &Script<'_>) -> Result<ScriptCommand, HsmError> {
+        (**self).issuer_script(script).await
     }
 
     async fn encrypt_pin(

@@ -34,6 +34,12 @@ pub enum KeyType {
     Audit,
     /// Base derivation key of DUKPT terminals.
     Bdk,
+    /// Issuer's master key of cryptograms: Visa's PIN blocks for cards are made with a key below it.
+    MkAc,
+    /// Issuer's master key of confidentiality: encrypts what an issuer script hides.
+    MkSmc,
+    /// Issuer's master key of integrity: MACs issuer scripts.
+    MkSmi,
     /// Hashes account numbers.
     PanHash,
     /// Seals account numbers at rest.
@@ -56,6 +62,9 @@ pub enum KeyType {
 pub(super) const TYPE_NAMES: &[(KeyType, &str)] = &[
     (KeyType::Audit, "AUDIT"),
     (KeyType::Bdk, "BDK"),
+    (KeyType::MkAc, "MK-AC"),
+    (KeyType::MkSmc, "MK-SMC"),
+    (KeyType::MkSmi, "MK-SMI"),
     (KeyType::PanHash, "PAN-HASH"),
     (KeyType::PanSeal, "PAN-SEAL"),
     (KeyType::Pvk, "PVK"),
@@ -82,7 +91,7 @@ impl KeyType {
     pub const fn algorithms(self) -> &'static [Algorithm] {
         match self {
             Self::Zpk | Self::Bdk | Self::Zak | Self::Zmk => &[Algorithm::Tdes, Algorithm::Aes],
-            Self::Pvk => &[Algorithm::Tdes],
+            Self::MkAc | Self::MkSmc | Self::MkSmi | Self::Pvk => &[Algorithm::Tdes],
             Self::PanSeal => &[Algorithm::Aes],
             Self::PanHash | Self::Audit | Self::Signature => &[Algorithm::Hmac],
             Self::Rsa => &[Algorithm::Rsa],
@@ -92,11 +101,11 @@ impl KeyType {
     /// Lengths in bytes a key of this type may have; none are fixed for RSA.
     ///
     /// DUKPT has no triple-length base derivation key (X9.24-1), and of AES only the lengths of its terminals
-    /// (X9.24-3).
+    /// (X9.24-3). Cards' keys are derived from keys of double length (EMV Book 2, A1.4).
     #[must_use]
     pub fn lengths(self, algorithm: Algorithm) -> &'static [usize] {
         match (self, algorithm) {
-            (Self::Bdk, Algorithm::Tdes) => &[16],
+            (Self::Bdk | Self::MkAc | Self::MkSmc | Self::MkSmi, Algorithm::Tdes) => &[16],
             (Self::Bdk, Algorithm::Aes) => &[16, 32],
             (Self::PanSeal, _) => &[KEY_BYTES_MAX],
             _ => algorithm.lengths(),
@@ -107,7 +116,14 @@ impl KeyType {
     #[must_use]
     pub const fn is_shared(self) -> bool {
         match self {
-            Self::Bdk | Self::Pvk | Self::Signature | Self::Zak | Self::Zpk => true,
+            Self::Bdk
+            | Self::MkAc
+            | Self::MkSmc
+            | Self::MkSmi
+            | Self::Pvk
+            | Self::Signature
+            | Self::Zak
+            | Self::Zpk => true,
             Self::Audit | Self::PanHash | Self::PanSeal | Self::Rsa | Self::Zmk => false,
         }
     }

@@ -9,12 +9,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::chip::ScriptCommand;
 use crate::domain::pan::Account12;
 use crate::domain::pin::{
     BlockFormat, KeyId, LmkPin, Method, PinRules, PresentedPin, Reference, RsaPadding, ZonePin,
 };
 use crate::hsm::key::{CheckValue, KeyError, KeyType};
 use crate::hsm::keyfile::KeyFileError;
+use crate::hsm::script::Script;
 
 mod arc;
 pub mod exchange;
@@ -26,6 +28,7 @@ pub mod module;
 mod names;
 pub mod payshield;
 pub mod published;
+pub mod script;
 pub mod soft;
 pub mod tr31;
 
@@ -114,6 +117,16 @@ pub trait Hsm: Send + Sync + 'static {
         to_format: BlockFormat,
         account: &Account12,
     ) -> impl Future<Output = Result<ZonePin, HsmError>> + Send;
+
+    /// Seals a command that tells a card's chip its new PIN, or that its wrong ones are forgiven (payShield KU, KY).
+    ///
+    /// # Errors
+    /// [`HsmError`]. [`HsmError::KeyUnknown`] also where a device can be given the PIN by way of a transit key only,
+    /// and has none.
+    fn issuer_script(
+        &self,
+        script: &Script<'_>,
+    ) -> impl Future<Output = Result<ScriptCommand, HsmError>> + Send;
 
     /// Puts a clear PIN under the LMK (payShield BA): for doors that receive one, and for imports.
     ///

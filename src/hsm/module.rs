@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::domain::chip::ScriptCommand;
 use crate::domain::pan::{Account12, Pan, PanHash, SealedPan};
 use crate::domain::pin::{
     BlockFormat, KeyId, LmkPin, Method, PinRules, PresentedPin, Reference, RsaPadding, ZonePin,
@@ -19,6 +20,7 @@ use crate::hsm::keyfile::KeyFileError;
 use crate::hsm::payshield::client::{
     self, DeviceStatus, DrainRefused, KeyPlan, OpenError, PayShield, StartError, UnfitProduct,
 };
+use crate::hsm::script::Script;
 use crate::hsm::soft::{self, KeyInfo, MethodError, SoftHsm};
 use crate::hsm::{Change, ChangeVerdict, Hsm, HsmError, ImportRefused, Imported, Verdict};
 
@@ -300,6 +302,10 @@ impl Hsm for Module {
         account: &Account12,
     ) -> Result<ZonePin, HsmError> {
         either!(self, hsm => hsm.translate(pin, to_key, to_format, account))
+    }
+
+    async fn issuer_script(&self, script: &Script<'_>) -> Result<ScriptCommand, HsmError> {
+        either!(self, hsm => hsm.issuer_script(script))
     }
 
     async fn encrypt_pin(

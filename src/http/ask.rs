@@ -69,6 +69,7 @@ pub(super) async fn request<P: Parts>(
         current,
         new,
         fingerprint: frame.fingerprint,
+        chip: None,
         memo: wanted.memo.as_deref().and_then(Memo::new),
         original: None,
         wish,

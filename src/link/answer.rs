@@ -259,9 +259,9 @@ impl Wire {
             self.output.extend_from_slice(message);
             true
         } else {
-            let response = settings.map.response_code;
+            let (map, script) = (&settings.map, done.script.as_ref());
             done.reply
-                .write(&settings.dialect, response, done.code, &mut self.output)
+                .write(&settings.dialect, map, done.code, script, &mut self.output)
                 .map(Builder::finish)
                 .is_ok()
         };

@@ -7,6 +7,7 @@ use std::panic::AssertUnwindSafe;
 use bytes::BytesMut;
 use futures_util::FutureExt;
 
+use crate::domain::chip::IssuerScript;
 use crate::domain::clock::{Clock, Now};
 use crate::domain::exchange::WrappedKey;
 use crate::domain::outcome::{Outcome, Reason};
@@ -66,6 +67,8 @@ pub(super) struct ReceivedMac {
 pub(super) struct Done {
     pub(super) reply: Reply,
     pub(super) code: Code,
+    /// What an approval carries for the card's chip.
+    pub(super) script: Option<IssuerScript>,
     /// The whole answer with its MAC, on links that have one.
     pub(super) sealed: Option<BytesMut>,
     /// The link wants a MAC and the HSM made none: no answer leaves, since the peer would refuse it anyway.
@@ -86,6 +89,7 @@ pub(super) async fn serve<P: Parts>(link: &Link<P>, job: Job<'_>) -> Done {
     let mut done = Done {
         reply: job.reply,
         code: settings.codes.of(Reason::SystemError),
+        script: None,
         sealed: None,
         unsealable: false,
         event: job.event,
@@ -205,8 +209,9 @@ async fn seal<P: Parts>(
     done: &Done,
 ) -> Option<BytesMut> {
     let mut out = BytesMut::with_capacity(512);
-    let response = settings.map.response_code;
-    let mut builder = done.reply.write(&settings.dialect, response, done.code, &mut out).ok()?;
+    let (map, script) = (&settings.map, done.script.as_ref());
+    let written = done.reply.write(&settings.dialect, map, done.code, script, &mut out);
+    let mut builder = written.ok()?;
     let covered = builder.begin_mac().ok()?;
     let mut mac = link.switch.hsm().mac(rule.key, covered).await.ok()?;
     mac.get_mut(rule.bytes..)?.fill(0);
@@ -229,6 +234,7 @@ impl Done {
                     Outcome::Approved(_) => None,
                     Outcome::Declined(declined) => Some(declined.reason),
                 };
+                self.script = answer.script;
                 self.route = answer.route;
                 self.repeated = answer.repeated;
                 self.stages.follow(&answer.stages);

@@ -3,6 +3,7 @@
 //! Compiled once at load, checked whole. **Never here:** message bytes, keys, response codes (see `codes`).
 
 use crate::iso8583::{Bitmap, Dialect, Item, SpecError};
+use crate::link::chip::ChipPlace;
 use crate::link::wish::WishElement;
 
 /// Which messages and elements carry a PIN change in one dialect.
@@ -29,6 +30,7 @@ pub struct PinMap {
     pub(super) echo_fields: Bitmap,
     pub(super) response_code: u8,
     pub(super) active: Option<WishElement>,
+    pub(super) chip: Option<ChipPlace>,
 }
 
 /// What kind of message an MTI announces.
@@ -90,6 +92,7 @@ const KEYS: &[&str] = &[
     "echo_fields",
     "response_code",
     "active",
+    "chip",
 ];
 
 impl PinMap {
@@ -129,6 +132,7 @@ impl PinMap {
             echo_fields: echo.iter().copied().collect(),
             response_code: number(needed(section, "response_code")?, "response_code")?,
             active: WishElement::of(section, dialect)?,
+            chip: ChipPlace::of(section, dialect)?,
         };
         map.check(dialect, section, &echo)?;
         Ok(map)
@@ -151,7 +155,7 @@ impl PinMap {
             return Err(section.error("identify", "must contain 11, the trace number"));
         }
         //= spec/pin-change.md#8.2
-        //# An answer MUST NOT carry a PIN block, track 1 or 2, or chip data: a dialect that lists
+        //# An answer MUST NOT give back a PIN block, track 1 or 2, or chip data: a dialect that lists
         //# such a field, or the field of a new zone key, among those to give back MUST be refused
         //# when it is loaded.
         if echo.iter().any(|n| self.is_secret(*n)) {
@@ -170,8 +174,9 @@ impl PinMap {
 
     fn is_secret(&self, field: u8) -> bool {
         let key = self.key_field.map(|place| place.field);
+        let chip = self.chip.map(|place| place.field);
         [self.current_pin.field, self.new_pin.field, 35, 45, 55].contains(&field)
-            || key == Some(field)
+            || [key, chip].contains(&Some(field))
     }
 
     /// What an MTI announces. A repeat (last digit one higher) is of its original's class.

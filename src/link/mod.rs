@@ -6,6 +6,7 @@
 //! a dialect says about PIN changes, `session` for sign-on and timers.
 
 mod answer;
+mod chip;
 mod codes;
 mod connection;
 mod exchange;

@@ -5,9 +5,12 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::domain::chip::IssuerScript;
 use crate::iso8583::frame::Header;
 use crate::iso8583::{Bitmap, Builder, Dialect, EncodeError, Message};
+use crate::link::chip::ChipPlace;
 use crate::link::codes::Code;
+use crate::link::map::PinMap;
 
 /// Most elements an answer gives back.
 const ECHO_FIELDS_MAX: usize = 24;
@@ -79,34 +82,63 @@ impl Reply {
         self.count += 1;
     }
 
-    /// Writes the answer behind what `out` holds. With `mac`, the MAC's bit is set and its value left to
+    /// Writes the answer behind what `out` holds: what is given back, and in its places what is ours. A MAC is left to
     /// [`Builder::finish_with_mac`].
     ///
     /// # Errors
-    /// [`EncodeError`] when the dialect has no rule for the response code, which its loading has ruled out.
+    /// [`EncodeError`] when the dialect has no rule for an element of ours, which its loading has ruled out.
     pub(super) fn write<'d, 'o>(
         &self,
         dialect: &'d Dialect,
-        response_field: u8,
+        map: &PinMap,
         code: Code,
+        script: Option<&IssuerScript>,
         out: &'o mut BytesMut,
     ) -> Result<Builder<'d, 'o>, EncodeError> {
         let mut builder = Builder::new(dialect, self.mti, out);
+        let mut own = [Some(Own::Code(map.response_code, code)), None];
+        if let (Some(place), Some(script)) = (map.chip, script) {
+            own[1] = Some(Own::Script(place, script));
+        }
+        own.sort_unstable_by_key(|own| own.as_ref().map(Own::field));
+        let mut own = own.into_iter().flatten().peekable();
         let spans = &self.spans[..usize::from(self.count)];
-        let before = spans.partition_point(|span| span.field < response_field);
-        for span in &spans[..before] {
+        for span in spans.iter().filter(|span| span.field != map.response_code) {
+            while let Some(own) = own.next_if(|own| own.field() < span.field) {
+                own.write(&mut builder)?;
+            }
             //= spec/pin-change.md#8.1
             //# An answer MUST give back the elements its dialect lists as the bytes that came.
             builder.raw(span.field, &self.frame[usize::from(span.start)..usize::from(span.end)])?;
         }
-        builder.text(response_field, code.as_bytes())?;
-        for span in &spans[before..] {
-            if span.field != response_field {
-                builder
-                    .raw(span.field, &self.frame[usize::from(span.start)..usize::from(span.end)])?;
-            }
+        for own in own {
+            own.write(&mut builder)?;
         }
         Ok(builder)
+    }
+}
+
+/// An element of an answer that is not given back but ours.
+enum Own<'s> {
+    Code(u8, Code),
+    Script(ChipPlace, &'s IssuerScript),
+}
+
+impl Own<'_> {
+    fn field(&self) -> u8 {
+        match self {
+            Self::Code(field, _) => *field,
+            Self::Script(place, _) => place.field,
+        }
+    }
+
+    fn write(&self, builder: &mut Builder<'_, '_>) -> Result<(), EncodeError> {
+        match self {
+            Self::Code(field, code) => builder.text(*field, code.as_bytes()),
+            //= spec/pin-change.md#12.1
+            //# Chip data of an answer MUST be one issuer script and nothing else.
+            Self::Script(place, script) => place.write(script, builder),
+        }
     }
 }
 

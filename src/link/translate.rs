@@ -123,11 +123,19 @@ fn request(settings: &Settings, message: &Message<'_>, arrived: Now) -> Result<P
     };
     let stan = message.text(11).ok_or(Reason::FormatError)?;
     let moment = Moment { stan: stan.as_bytes(), time: None };
+    let bare = bare(settings, message, operation, arrived)?;
+    let chip = match (operation, map.chip, &bare.card) {
+        (Operation::Change | Operation::Unblock, Some(place), CardName::Pan { sequence, .. }) => {
+            place.read(message, *sequence)?
+        }
+        _ => None,
+    };
     Ok(PinRequest {
         key: key(map, message, &settings.institution, moment, *b"Q"),
         current,
         new,
-        ..bare(settings, message, operation, arrived)?
+        chip,
+        ..bare
     })
 }
 
@@ -188,6 +196,7 @@ fn bare(
         current: None,
         new: None,
         fingerprint: None,
+        chip: None,
         memo: None,
         original: None,
         wish: wish(settings, message)?,

@@ -96,6 +96,7 @@ pub const CATALOGUE: &[Metric] = &[
     counter("pinion_hsm_retries_total", &["hsm"], "Commands that another device was asked again."),
     gauge("pinion_hsm_up", &["hsm"], "1 while the device takes commands and its keys have passed."),
     gauge("pinion_in_flight", &["link"], "Requests being worked on."),
+    counter("pinion_issuer_scripts_total", &["result"], "Issuer scripts: sent, no_chip_data, failed, repeated."),
     counter("pinion_key_exchanges_total", &["peer", "result"], "Zone keys exchanged at run time, by result."),
     counter("pinion_late_answers_total", &["host"], "Answers that came after their request was given up."),
     gauge("pinion_links_up", &["link"], "Connections the link holds."),

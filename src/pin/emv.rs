@@ -1,10 +1,9 @@
 //! EMV issuer scripts: the keys of a card and of a session, and PIN blocks that only a card reads.
 //!
-//! Master keys are issuers'; a card's are derived from them by account and sequence number (EMV Book 2, A1.4, options
-//! A and B), a session's from those by what the transaction brought. **Never here:** how a script is encrypted and
-//! sealed (`hsm::payshield::simulator`).
+//! Master keys are issuers'; a card's are derived from them by account and sequence number (EMV Book 2, A1.4), a
+//! session's from those by what the transaction brought. **Never here:** what a card is named by, options A and B
+//! (`hsm::script`); how a script is encrypted and sealed (`hsm::soft::script`, `hsm::payshield::simulator`).
 
-use sha1::{Digest, Sha1};
 use zeroize::Zeroizing;
 
 use crate::domain::pan::Account12;
@@ -35,35 +34,10 @@ fn both(cipher: &Tdes, blocks: [[u8; 8]; 2]) -> Key16 {
     key
 }
 
-/// Bytes of account and sequence number from which on the account has more than sixteen digits.
-const LONG: usize = 10;
-
-/// What a card's master keys are derived by: `account` is account and sequence number, two digits a byte, with a zero
-/// before them where they are odd.
-///
-/// Option A, the last sixteen digits, for accounts of up to sixteen. Option B for longer ones, which have sixteen of
-/// their own out of a hash: its decimal digits from the left, and where those are too few its letters as 0 to 5.
+/// A card's key below an issuer's master key: `card` is what it is derived by (`hsm::script`).
 #[must_use]
-pub fn card_name(account: &[u8]) -> [u8; 8] {
-    let mut name = [0; 8];
-    if account.len() < LONG {
-        name.iter_mut().rev().zip(account.iter().rev()).for_each(|(to, from)| *to = *from);
-        return name;
-    }
-    let hash = Sha1::digest(account);
-    let nibbles = || hash.iter().flat_map(|byte| [byte >> 4, byte & 0x0F]);
-    let decimals = nibbles().filter(|nibble| *nibble < 10);
-    let letters = nibbles().filter(|nibble| 10 <= *nibble).map(|nibble| nibble - 10);
-    for (n, digit) in decimals.chain(letters).take(16).enumerate() {
-        name[n / 2] |= if n % 2 == 0 { digit << 4 } else { digit };
-    }
-    name
-}
-
-/// A card's master key: `card` is its [`card_name`].
-#[must_use]
-pub fn card_key(master: &[u8; 16], card: [u8; 8]) -> Key16 {
-    with_parity(both(&Tdes::double(master), [card, card.map(|byte| !byte)]))
+pub fn card_key(master: &Tdes, card: [u8; 8]) -> Key16 {
+    with_parity(both(master, [card, card.map(|byte| !byte)]))
 }
 
 /// The common session key (EMV Book 2, A1.3.1), also Mastercard's: `by` is the ARQC, or the random number.
@@ -181,30 +155,6 @@ mod tests {
         (Tree::Four, [0xFF, 0xFF], "C70815AB641575C1AEDF86A4D61FD0B3"),
     ];
 
-    /// Made by pyemv 1.5.0, the first is the example of its documentation. The hashes of the last two have fewer than
-    /// sixteen decimal digits.
-    const LONG_ACCOUNTS: &[(&str, &str)] = &[
-        ("01234567890123456701", "AD406D7F6D7570916D75E5DCAB8CF737"),
-        ("12345678901234567800", "C43446BAC7C71C267A3768EF4F8A5DAB"),
-        ("0123456789012345678999", "FED30819B36BFB62294379A4087358BC"),
-        ("0541333008960411112302", "F2DC1AAD46525452949BD691E504734A"),
-        ("0541333000000000000201", "076B8C52BC6D15A2524601972583D929"),
-        ("0541333000000000144801", "B53DA297672F087C2C078C706B911C29"),
-    ];
-
-    #[test]
-    fn cards_with_long_accounts() {
-        let master = key("0123456789ABCDEFFEDCBA9876543210");
-        for (account, want) in LONG_ACCOUNTS {
-            let name = card_name(&hex::decode(account).unwrap());
-            check(&*card_key(&master, name), want);
-        }
-        // Sixteen digits and two: option A.
-        let short = hex::decode("123456789012345601").unwrap();
-        assert_eq!(card_name(&short), [0x34, 0x56, 0x78, 0x90, 0x12, 0x34, 0x56, 0x01]);
-        assert_eq!(card_name(&[0x12, 0x34]), [0, 0, 0, 0, 0, 0, 0x12, 0x34]);
-    }
-
     /// The same of the Python package pyemv, examples of its documentation where it has them.
     #[test]
     fn session_keys_as_pyemv_makes_them() {
@@ -223,7 +173,8 @@ mod tests {
     #[test]
     fn blocks_only_a_card_reads() {
         let card = [0x34, 0x56, 0x78, 0x90, 0x12, 0x34, 0x56, 0x01];
-        let ac = card_key(&key("FEDCBA98765432100123456789ABCDEF"), card);
+        let master = Tdes::double(&key("FEDCBA98765432100123456789ABCDEF"));
+        let ac = card_key(&master, card);
         check(&*encode_34(&pin("9999")), "249999FFFFFFFFFF");
         check(&*encode_34(&pin("999999999999")), "2C999999999999FF");
         check(&*encode_41(&pin("9999"), &ac), "049999FFC4B001F1");

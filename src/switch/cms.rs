@@ -15,18 +15,26 @@ use crate::hsm::{Change, ChangeVerdict, Hsm, HsmError, Verdict};
 use crate::limits::CONFLICT_RETRIES_MAX;
 use crate::switch::handle::{Halt, Job, Switch, refused, still_awaited};
 use crate::switch::parts::Parts;
+use crate::switch::script::{Scripted, Wanted};
 use crate::switch::stages::Stage;
 
-/// What a request leads to: the card as it shall be (if it changes), whether it is declined, and the PIN to be shown.
+/// What a request leads to: the card as it shall be (if it changes), whether it is declined, the PIN it gives the card,
+/// the PIN to be shown, and what its chip is sent.
 struct Judgement {
     card: Option<CardRecord>,
     declined: Option<Reason>,
+    new: Option<PresentedPin>,
     show: Option<LmkPin>,
+    script: Scripted,
 }
 
 impl Judgement {
     fn declined(reason: Reason) -> Self {
-        Self { card: None, declined: Some(reason), show: None }
+        Self { card: None, declined: Some(reason), ..Self::of(None) }
+    }
+
+    fn of(card: Option<CardRecord>) -> Self {
+        Self { card, declined: None, new: None, show: None, script: Scripted::NotWanted }
     }
 }
 
@@ -67,6 +75,7 @@ impl<P: Parts> Switch<P> {
             job.stages.end(Stage::Commit, self.world.clock.now());
             match committed {
                 Ok(receipt) => {
+                    *job.script = self.scripts.sent(judgement.script);
                     //= spec/pin-change.md#11.5
                     //# A PIN MUST NOT leave the HSM in the clear before the request for it is durable
                     //# in the journal.
@@ -100,6 +109,11 @@ impl<P: Parts> Switch<P> {
         if let Err(reason) = gates::check(card, product, request.operation, request.channel, wall) {
             return Judgement::declined(reason);
         }
+        let wanted = Wanted::of(product, request);
+        if wanted == Wanted::Required {
+            let script = Scripted::NoChipData;
+            return Judgement { script, ..Judgement::declined(Reason::FormatError) };
+        }
         let judged = match request.operation {
             Operation::Change => self.judge_change(job, card, product, wall).await,
             Operation::Reveal => Ok(revealed(card)),
@@ -108,7 +122,14 @@ impl<P: Parts> Switch<P> {
             Operation::Unblock => Ok(unblocked(card)),
             Operation::Reverse => Err(Reason::SystemError),
         };
-        judged.unwrap_or_else(Judgement::declined)
+        let judgement = judged.unwrap_or_else(Judgement::declined);
+        if judgement.declined.is_some() {
+            return judgement;
+        }
+        match self.script(job, card, wanted, judgement.new.as_ref()).await {
+            Ok(script) => Judgement { script, ..judgement },
+            Err(reason) => Judgement::declined(reason),
+        }
     }
 
     async fn judge_change(
@@ -132,6 +153,7 @@ impl<P: Parts> Switch<P> {
         };
         match self.world.hsm.verify_and_derive(&change).await.map_err(hsm_refused)? {
             ChangeVerdict::Right(reference) => Ok(Judgement {
+                new: Some(new),
                 show: generated(wanted, new),
                 ..changed(card, reference, request, wall)
             }),
@@ -141,7 +163,7 @@ impl<P: Parts> Switch<P> {
             ChangeVerdict::RightButUnacceptable => {
                 let card = CardRecord { pin_tries_used: 0, ..card.clone() };
                 let declined = Some(Reason::NewPinUnacceptable);
-                Ok(Judgement { card: Some(card), declined, show: None })
+                Ok(Judgement { declined, ..Judgement::of(Some(card)) })
             }
             ChangeVerdict::Wrong => Ok(wrong_pin(card)),
         }
@@ -165,6 +187,7 @@ impl<P: Parts> Switch<P> {
         let derived = self.world.hsm.derive(&new, &account, method, rules, &card.reference).await;
         let reference = derived.map_err(hsm_refused)?;
         Ok(Judgement {
+            new: Some(new),
             show: generated(wanted, new),
             ..changed(card, reference, job.request, wall)
         })
@@ -246,20 +269,18 @@ fn changed(
         changes_day: today,
         ..card.clone()
     };
-    Judgement { card: Some(card), declined: None, show: None }
+    Judgement::of(Some(card))
 }
 
 fn unblocked(card: &CardRecord) -> Judgement {
     let card = CardRecord { pin_tries_used: 0, ..card.clone() };
-    Judgement { card: Some(card), declined: None, show: None }
+    Judgement::of(Some(card))
 }
 
 /// The card stays as it is, but is committed: what is shown is its PIN at that moment and not an earlier one.
 fn revealed(card: &CardRecord) -> Judgement {
     match card.reference {
-        Reference::Lmk(pin) => {
-            Judgement { card: Some(card.clone()), declined: None, show: Some(pin) }
-        }
+        Reference::Lmk(pin) => Judgement { show: Some(pin), ..Judgement::of(Some(card.clone())) },
         Reference::None | Reference::Offset { .. } | Reference::Pvv(_) => {
             Judgement::declined(Reason::NotRecoverable)
         }
@@ -270,7 +291,7 @@ fn wrong_pin(card: &CardRecord) -> Judgement {
     //= spec/pin-change.md#5.4
     //# A wrong current PIN MUST use up one try.
     let card = CardRecord { pin_tries_used: card.pin_tries_used.saturating_add(1), ..card.clone() };
-    Judgement { card: Some(card), declined: Some(Reason::WrongPin), show: None }
+    Judgement { declined: Some(Reason::WrongPin), ..Judgement::of(Some(card)) }
 }
 
 /// What a refusal of the HSM means to the caller.

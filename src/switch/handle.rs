@@ -6,11 +6,12 @@ use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 
 use crate::card::{CardKey, Entry, Fingerprint, Note, Receipt, Seen, Store, StoreError};
+use crate::domain::chip::IssuerScript;
 use crate::domain::clock::{Clock, Now, WallMillis};
 use crate::domain::memo::{MEMO_BYTES_MAX, Memo};
 use crate::domain::outcome::{Declined, Outcome, Reason};
 use crate::domain::pan::{Account12, Pan, PanHash, SealedPan};
-use crate::domain::pin::RevealedPin;
+use crate::domain::pin::{Ksn, NewPin, RevealedPin};
 use crate::domain::request::{CardName, Operation, PinRequest};
 use crate::domain::vault::Vault;
 use crate::limits::NOTE_BYTES_MAX;
@@ -18,6 +19,7 @@ use crate::route::{Question, Route};
 use crate::switch::name::{Named, Read};
 use crate::switch::parts::{Parts, World};
 use crate::switch::rules::Rules;
+use crate::switch::script::{Scripts, takes_script};
 use crate::switch::stages::{Stage, Stages};
 
 /// A number no issuer has: it belongs to nobody.
@@ -32,6 +34,7 @@ pub struct Switch<P: Parts> {
     pub(super) nobody: Option<SealedPan>,
     rules: ArcSwap<Rules>,
     overrides: metrics::Counter,
+    pub(super) scripts: Scripts,
 }
 
 /// How a request ended, and what is worth telling about the way.
@@ -45,6 +48,8 @@ pub struct Answer {
     pub repeated: bool,
     /// A revealed or generated PIN. A repeat may lack it (`spec/pin-change.md` 11.6, 11.7).
     pub pin: Option<RevealedPin>,
+    /// What tells the card's chip of the change. A repeat may lack it (`spec/pin-change.md` 12.6).
+    pub script: Option<IssuerScript>,
     /// Where the time went.
     pub stages: Stages,
 }
@@ -93,6 +98,8 @@ pub(super) struct Job<'a> {
     pub(super) stages: &'a mut Stages,
     /// The PIN that the answer carries.
     pub(super) shown: &'a mut Option<RevealedPin>,
+    /// The issuer script that the answer carries.
+    pub(super) script: &'a mut Option<IssuerScript>,
 }
 
 impl<P: Parts> Switch<P> {
@@ -100,7 +107,8 @@ impl<P: Parts> Switch<P> {
     pub fn new(world: World<P>, rules: Rules) -> Self {
         let overrides = metrics::counter!("pinion_route_overrides_total");
         let nobody = Pan::parse(NOBODY).ok().and_then(|pan| world.vault.seal_pan(&pan).ok());
-        Self { world, nobody, rules: ArcSwap::from_pointee(rules), overrides }
+        let rules = ArcSwap::from_pointee(rules);
+        Self { world, nobody, rules, overrides, scripts: Scripts::new() }
     }
 
     /// Replaces products and routes. Requests under way keep the snapshot they began with.
@@ -136,6 +144,7 @@ impl<P: Parts> Switch<P> {
             route: None,
             repeated: false,
             pin: None,
+            script: None,
             stages,
         };
         answer.outcome = match self.run(request, &mut stages, &mut answer).await {
@@ -165,7 +174,7 @@ impl<P: Parts> Switch<P> {
         let card = card_key(&*self.world.vault, &request.card);
         let fingerprint = match request.fingerprint {
             Some(digest) => Fingerprint(digest),
-            None => fingerprint(request.operation, card),
+            None => fingerprint(request, card),
         };
         // The card is asked for along with the key: a store beyond a network answers both in one round trip. Its
         // version is compared at the commit, so it is no matter which of the two was read first.
@@ -174,16 +183,18 @@ impl<P: Parts> Switch<P> {
         let claim = match claim.map_err(refused)? {
             Seen::Fresh(claim) => claim,
             //= spec/pin-change.md#4.1
-            //# A request with the key, the card and the operation of an earlier one MUST get the
-            //# answer of that one and MUST change nothing.
+            //# A request with the key, the card and the operation of an earlier one, and beside chip
+            //# data with the same chip data and the same new PIN block, MUST get the answer of that
+            //# one and MUST change nothing.
             Seen::Answered(outcome) => return self.repeat(request, outcome, answer).await,
             //= spec/pin-change.md#4.2
             //# While the earlier one is being worked on, the later one MUST be refused as in
             //# progress (94).
             Seen::InProgress => return Err(Reason::InProgress.into()),
             //= spec/pin-change.md#4.3
-            //# A request with the key of an earlier one but another card or operation MUST be
-            //# refused as a duplicate (94) and MUST change nothing.
+            //# A request with the key of an earlier one but another card or operation, or beside chip
+            //# data with other chip data or another new PIN block, MUST be refused as a duplicate
+            //# (94) and MUST change nothing.
             Seen::Duplicate => return Err(Reason::Duplicate.into()),
         };
         stages.end(Stage::Dedupe, self.world.clock.now());
@@ -205,7 +216,7 @@ impl<P: Parts> Switch<P> {
         stages.end(Stage::Route, self.world.clock.now());
         let route = route.ok_or(Reason::NoRoute)?;
 
-        let (named, shown) = (named.as_ref(), &mut answer.pin);
+        let (named, shown, script) = (named.as_ref(), &mut answer.pin, &mut answer.script);
         let job = Job {
             request,
             rules: &rules,
@@ -216,6 +227,7 @@ impl<P: Parts> Switch<P> {
             overridden,
             stages,
             shown,
+            script,
         };
         match self.follow(route, job, claim).await {
             Ok(receipt) => Ok(receipt),
@@ -265,7 +277,9 @@ impl<P: Parts> Switch<P> {
         answer.repeated = true;
         match outcome {
             Outcome::Approved(receipt) => {
-                answer.pin = self.show_again(request, &self.rules.load_full()).await?;
+                let rules = self.rules.load_full();
+                answer.pin = self.show_again(request, &rules).await?;
+                answer.script = self.script_again(request, &rules).await?;
                 Ok(receipt)
             }
             Outcome::Declined(declined) => Err(declined),
@@ -374,13 +388,33 @@ pub(super) fn refused(error: StoreError) -> Reason {
 
 /// Eight bytes over the card and the operation. The PAN hash is a keyed hash already; folding the operation in keeps
 /// a change and a verification under one key apart.
-fn fingerprint(operation: Operation, card: CardKey<'_>) -> Fingerprint {
+///
+/// Beside chip data they are over those and the new PIN block as well: a repeat gets its issuer script made anew, and
+/// must not get one of another PIN, or for another transaction of the card. The block cannot be tried out from them:
+/// the cryptogram is kept nowhere, and the PAN hash is keyed.
+fn fingerprint(request: &PinRequest, card: CardKey<'_>) -> Fingerprint {
     let eight = |bytes: &[u8]| bytes.first_chunk().copied().map_or(0, u64::from_le_bytes);
     let card = match card {
         CardKey::Identity(_, value) => eight(&Sha256::digest(value)),
         CardKey::Pan(hash, _) => eight(&hash.0),
     };
-    Fingerprint(card.rotate_left(8) ^ u64::from(operation.code()))
+    let plain = card.rotate_left(8) ^ u64::from(request.operation.code());
+    let (Some(chip), true) = (&request.chip, takes_script(request.operation)) else {
+        return Fingerprint(plain);
+    };
+    let mut hash = Sha256::new_with_prefix(b"chip");
+    hash.update(plain.to_le_bytes());
+    hash.update(chip.counter);
+    hash.update(chip.cryptogram);
+    hash.update([chip.sequence.unwrap_or(u8::MAX)]);
+    if let Some(NewPin::Zone(block)) = &request.new {
+        let ksn = block.ksn().map(Ksn::bytes).unwrap_or_default();
+        for part in [block.block(), ksn] {
+            hash.update([u8::try_from(part.len()).unwrap_or(u8::MAX)]);
+            hash.update(part);
+        }
+    }
+    Fingerprint(eight(&hash.finalize()))
 }
 
 fn named_by_pan(card: CardKey<'_>) -> Option<PanHash> {

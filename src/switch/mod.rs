@@ -15,6 +15,7 @@ mod parts;
 mod postilion;
 mod reversal;
 mod rules;
+mod script;
 mod settle;
 mod stages;
 #[cfg(test)]

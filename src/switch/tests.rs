@@ -27,6 +27,7 @@ use crate::switch::{Parts, Rules, Switch};
 
 mod doors;
 mod first;
+mod scripts;
 
 const PAN: &[u8] = b"4761739001010010";
 const PIN_1234: &str = "6773584E4C616F77";
@@ -82,6 +83,7 @@ fn product(hsm: &SoftHsm) -> Product {
         key: ProductKey { organization: 600, logo: 1 },
         bin: "476173".into(),
         chip: false,
+        issuer_script: None,
         method: Method::VisaPvv { pvk: hsm.key("pvk.visa").unwrap(), pvki: b'1' },
         rules: PinRules { lengths: 1 << 4, ..PinRules::default() },
         tries_max: 3,
@@ -123,6 +125,7 @@ impl World {
             current: None,
             new: None,
             fingerprint: None,
+            chip: None,
             memo: None,
             original: None,
             wish: None,

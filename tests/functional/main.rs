@@ -9,6 +9,7 @@
 
 mod ceremony;
 mod changes;
+mod chip;
 mod configuration;
 mod connections;
 mod dukpt;

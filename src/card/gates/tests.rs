@@ -26,6 +26,7 @@ fn product() -> Product {
         key: ProductKey { organization: 600, logo: 1 },
         bin: "476173".into(),
         chip: false,
+        issuer_script: None,
         method: Method::LmkPin,
         rules: PinRules::default(),
         tries_max: 3,

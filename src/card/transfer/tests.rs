@@ -25,6 +25,7 @@ pub(crate) fn products() -> Products {
         },
         bin: product["bin"].as_str().unwrap().into(),
         chip: product["chip"].as_bool().unwrap(),
+        issuer_script: None,
         method: Method::LmkPin,
         rules: PinRules::default(),
         tries_max: 3,

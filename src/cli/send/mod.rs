@@ -25,7 +25,7 @@ use crate::iso8583::{Dialect, Layout, Message, decode};
 use crate::limits::FRAME_BYTES_MAX;
 use crate::sim::pin_pad::{PinBlock, PinPad, TypedPin};
 use crate::sim::request::Request;
-use crate::sim::terminal::{Card, Network, Stamp, Terminal};
+use crate::sim::terminal::{Card, ChipData, Network, Stamp, Terminal};
 
 mod secrets;
 mod show;
@@ -39,6 +39,7 @@ const EXAMPLES: &str = "Examples:
   pinion send --to atm-gateway:9000 --zpk-file zpk.hex --pan 4761739001010010 < pins
   pinion send --to pos-gateway:9000 --bdk bdk.pos --ksn FFFF9876543210E00001 --ksn-field 62 \\
       --pan 4761739001010010 --pin 1234 --new-pin 2580
+  pinion send --chip 0012:0F1E2D3C4B5A6978 --pan 5413330089010012 --pin 2580 --new-pin 1470
   pinion send --echo --json
 
 Exit: 0 approved, 2 declined, 1 no answer or an answer that cannot be trusted.";
@@ -71,6 +72,9 @@ pub(super) struct Send {
     /// Card sequence number: DE 23.
     #[arg(long)]
     sequence: Option<u16>,
+    /// What the card's chip says, for an issuer script in the answer: its counter (9F36) and cryptogram (9F26) in hex.
+    #[arg(long, value_name = "ATC:ARQC", value_parser = chip_data)]
+    chip: Option<ChipData>,
     /// Send it as a repeat (0101): with the STAN, reference and time of the first attempt.
     #[arg(long)]
     repeat: bool,
@@ -263,6 +267,9 @@ impl Send {
         let mut request = terminal
             .ask(operation, stamp, &card, current.as_ref(), new.as_ref())
             .map_err(|reason| Failure::Usage(reason.to_string()))?;
+        if let Some(chip) = &self.chip {
+            terminal.add_chip(&mut request, chip);
+        }
         if let Some((field, ksn)) = self.keys.serial_number()? {
             request.text(field, ksn.as_bytes());
         }
@@ -297,6 +304,18 @@ impl Send {
         let own = Stamp { utc: now(clock)?, ..*stamp };
         Ok(terminal.reverse(&own, &original).context("reversal")?)
     }
+}
+
+/// Counter and cryptogram of the command line.
+fn chip_data(text: &str) -> Result<ChipData, String> {
+    let read = || {
+        let (counter, cryptogram) = text.split_once(':')?;
+        let mut chip = ChipData { counter: [0; 2], cryptogram: [0; 8] };
+        hex::decode_to_slice(counter, &mut chip.counter).ok()?;
+        hex::decode_to_slice(cryptogram, &mut chip.cryptogram).ok()?;
+        Some(chip)
+    };
+    read().ok_or_else(|| "4 hex digits, a colon, 16 hex digits".into())
 }
 
 /// Universal time to the second.
@@ -374,4 +393,26 @@ fn read_file(path: &PathBuf) -> Result<zeroize::Zeroizing<Vec<u8>>, Failure> {
     std::fs::read(path)
         .map(zeroize::Zeroizing::new)
         .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chip_data_of_the_command_line() {
+        let chip = chip_data("0012:0F1E2D3C4B5A6978").unwrap();
+        assert_eq!(chip.counter, [0x00, 0x12]);
+        assert_eq!(hex::encode_upper(chip.cryptogram), "0F1E2D3C4B5A6978");
+        for bad in [
+            "",
+            "0012",
+            "0012:",
+            "12:0F1E2D3C4B5A6978",
+            "0012:0F1E2D3C4B5A69",
+            "001G:0F1E2D3C4B5A6978",
+        ] {
+            assert!(chip_data(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -6,9 +6,15 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::iso8583::{Message, Secrecy};
+use crate::iso8583::{FieldSpec, Inner, Message, Secrecy, tlv};
 use crate::sim::pin_pad::MacPad;
 use crate::sim::terminal::Stamp;
+
+/// Templates of issuer scripts, and what one holds.
+const TEMPLATES: [u32; 2] = [0x71, 0x72];
+const COMMAND: u32 = 0x86;
+/// The data set of chip data.
+const CHIP_SET: u32 = 0x01;
 
 /// An answer, and what can be said of it.
 pub(super) struct Seen<'a> {
@@ -66,10 +72,28 @@ impl<'a> Seen<'a> {
                 }
             }
         };
+        let shown = |number, spec: &FieldSpec| match spec.inner() {
+            Some(Inner::Tlv(_)) => self.script(number, &[]),
+            Some(Inner::DataSets(_)) => self.script(number, &[CHIP_SET]),
+            _ => value(number, spec.secrecy()),
+        };
         self.message
             .fields()
-            .map(|(number, spec)| (number, spec.name().to_owned(), value(number, spec.secrecy())))
+            .map(|(number, spec)| (number, spec.name().to_owned(), shown(number, spec)))
             .collect()
+    }
+
+    /// Of chip data the script: its header only, since the rest holds the PIN under the card's key.
+    fn script(&self, number: u8, path: &[u32]) -> String {
+        let length = self.message.value(number).map_or(0, <[u8]>::len);
+        let command = TEMPLATES.iter().find_map(|template| {
+            let found = self.message.sub(number, &[path, &[*template]].concat())?;
+            let command = tlv::find(found.value(), tlv::Tag::new(COMMAND)?).ok()??;
+            let header = hex::encode_upper(command.value().get(..5)?);
+            let hidden = command.value().len() - 5;
+            Some(format!("issuer script {template:X}: {header} and {hidden} bytes"))
+        });
+        command.unwrap_or_else(|| format!("({length} bytes)"))
     }
 
     fn mti(&self) -> String {

@@ -20,6 +20,10 @@ use crate::hsm::tr31::{self, Header, PAD_BYTES, Version};
 pub fn uses(key_type: KeyType) -> (&'static [[u8; 2]], &'static [u8]) {
     match key_type {
         KeyType::Bdk => (&[[b'B', b'0']], b"XN"),
+        // EMV master keys: of cryptograms, of confidentiality, of integrity. They derive (X) other keys.
+        KeyType::MkAc => (&[[b'E', b'0']], b"XN"),
+        KeyType::MkSmc => (&[[b'E', b'1']], b"XN"),
+        KeyType::MkSmi => (&[[b'E', b'2']], b"XN"),
         // Of any PVK; for PVVs; for IBM 3624.
         KeyType::Pvk => (&[[b'V', b'0'], [b'V', b'2'], [b'V', b'1']], b"CN"),
         KeyType::Signature => (&[[b'M', b'7']], b"CN"),
@@ -177,6 +181,9 @@ mod tests {
             clear("k", KeyType::Pvk, Algorithm::Tdes, DOUBLE),
             clear("k", KeyType::Bdk, Algorithm::Tdes, DOUBLE),
             clear("k", KeyType::Bdk, Algorithm::Aes, &aes[..32]),
+            clear("k", KeyType::MkAc, Algorithm::Tdes, DOUBLE),
+            clear("k", KeyType::MkSmc, Algorithm::Tdes, DOUBLE),
+            clear("k", KeyType::MkSmi, Algorithm::Tdes, DOUBLE),
             clear("k", KeyType::Signature, Algorithm::Hmac, &aes),
         ];
         for key in &keys {
@@ -264,6 +271,9 @@ mod tests {
             (b"B1", b'T', b'X', KeyType::Bdk),
             (b"K0", b'T', b'E', KeyType::Zmk),
             (b"P0", b'T', b'B', KeyType::PanSeal),
+            (b"E1", b'T', b'X', KeyType::MkSmi),
+            (b"E4", b'T', b'X', KeyType::MkAc),
+            (b"E2", b'T', b'B', KeyType::MkSmi),
         ] {
             let got = take(usage, algorithm, mode, key_type).unwrap_err();
             assert!(matches!(got, ExchangeError::Use { .. }), "{got}");

@@ -12,11 +12,13 @@ use hmac::Mac as _;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
+use crate::domain::chip::ScriptCommand;
 use crate::domain::pan::Account12;
 use crate::domain::pin::{
     BlockFormat, KeyId, LmkPin, Method, PinRules, PresentedPin, Reference, RsaPadding, ZonePin,
 };
 use crate::hsm::key::{CheckValue, KeyType};
+use crate::hsm::script::Script;
 use crate::hsm::soft::SoftHsm;
 use crate::hsm::soft::mac::MacKey;
 use crate::hsm::soft::table::{Loaded, Schedule, Table};
@@ -28,7 +30,7 @@ use crate::pin::tdes::Tdes;
 use crate::pin::{policy, pvv};
 
 impl SoftHsm {
-    fn open_presented(
+    pub(super) fn open_presented(
         &self,
         keys: &Table,
         pin: &PresentedPin,
@@ -261,6 +263,10 @@ impl Hsm for SoftHsm {
         let keys = self.ring.load();
         let clear = self.open_block(&keys, pin, account)?;
         self.make_block(&keys, &clear, account, to_key, to_format)
+    }
+
+    async fn issuer_script(&self, script: &Script<'_>) -> Result<ScriptCommand, HsmError> {
+        self.seal_script(&self.ring.load(), script)
     }
 
     async fn encrypt_pin(

@@ -70,7 +70,7 @@ pub(super) struct RetailMac {
 
 impl RetailMac {
     /// From 16 or 24 bytes; `None` for another number.
-    fn new(key: &[u8]) -> Option<Self> {
+    pub(super) fn new(key: &[u8]) -> Option<Self> {
         let part = |at: usize| Des::new_from_slice(key.get(at..at + 8)?).ok();
         match key.len() {
             16 => Some(Self { chain: part(0)?, middle: part(8)?, last: part(0)? }),
@@ -89,7 +89,7 @@ impl RetailMac {
     }
 
     /// Padding method 2.
-    fn compute_with_bit(&self, message: &[u8]) -> [u8; 8] {
+    pub(super) fn compute_with_bit(&self, message: &[u8]) -> [u8; 8] {
         let mut state = [0; 8];
         let (whole, rest) = message.as_chunks::<8>();
         let mut last = [0; 8];

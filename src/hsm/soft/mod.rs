@@ -32,6 +32,7 @@ pub(crate) mod lmk_pin;
 mod mac;
 mod ring;
 mod rsa;
+mod script;
 mod table;
 mod throttle;
 mod vault;

@@ -150,7 +150,7 @@ pub(super) enum Schedule {
     None,
     /// PINs that came RSA-encrypted.
     Rsa(Box<RsaKey>),
-    /// Blocks of the eight-byte formats; PVVs and offsets.
+    /// Blocks of the eight-byte formats; PVVs and offsets; keys of cards are derived from it.
     Tdes {
         /// The cipher.
         cipher: Tdes,
@@ -163,11 +163,13 @@ impl Loaded {
     pub(super) fn new(key: &ClearKey) -> Self {
         let bytes = key.expose_bytes();
         let schedule = match key.key_type() {
-            KeyType::Zpk | KeyType::Pvk => match key.algorithm() {
-                Algorithm::Tdes => tdes(bytes),
-                Algorithm::Aes => Aes::new(bytes).map(Schedule::Aes),
-                Algorithm::Hmac | Algorithm::Rsa => None,
-            },
+            KeyType::MkAc | KeyType::MkSmc | KeyType::MkSmi | KeyType::Pvk | KeyType::Zpk => {
+                match key.algorithm() {
+                    Algorithm::Tdes => tdes(bytes),
+                    Algorithm::Aes => Aes::new(bytes).map(Schedule::Aes),
+                    Algorithm::Hmac | Algorithm::Rsa => None,
+                }
+            }
             KeyType::Rsa => RsaKey::new(bytes).map(Box::new).map(Schedule::Rsa),
             KeyType::Signature => Hmac::new_from_slice(bytes).ok().map(Schedule::Hmac),
             KeyType::Bdk => Bdk::new(key.algorithm(), bytes).map(Box::new).map(Schedule::Bdk),

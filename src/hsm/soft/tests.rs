@@ -24,6 +24,7 @@ mod dukpt;
 mod exchange;
 mod files;
 mod payshield;
+mod script;
 mod usage;
 
 /// A clock the test turns.

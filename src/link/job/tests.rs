@@ -12,6 +12,7 @@ use crate::card::CardRecord;
 use crate::card::embedded::{EmbeddedStore, StoreOptions};
 use crate::card::product::{Product, Products};
 use crate::card::record::{AccountStatus, AccountType, CardStatus, ProductKey};
+use crate::domain::chip::ScriptCommand;
 use crate::domain::clock::SystemClock;
 use crate::domain::pan::{Account12, Pan};
 use crate::domain::pin::{
@@ -22,6 +23,7 @@ use crate::domain::vault::Vault;
 use crate::host::Nodes;
 use crate::hsm::key::{Algorithm, ClearKey, KeyType, TestKeys};
 use crate::hsm::lmk::Lmk;
+use crate::hsm::script::Script;
 use crate::hsm::soft::SoftHsm;
 use crate::hsm::{Change, ChangeVerdict, HsmError, ImportRefused, Imported};
 use crate::iso8583::Dialect;
@@ -107,6 +109,10 @@ impl Hsm for Panicking {
         account: &Account12,
     ) -> Result<ZonePin, HsmError> {
         self.0.translate(pin, to_key, to_format, account).await
+    }
+
+    async fn issuer_script(&self, script: &Script<'_>) -> Result<ScriptCommand, HsmError> {
+        self.0.issuer_script(script).await
     }
 
     async fn encrypt_pin(
@@ -219,6 +225,7 @@ pub(in crate::link) fn product(hsm: &SoftHsm) -> Product {
         key: ProductKey { organization: 600, logo: 1 },
         bin: "476173".into(),
         chip: false,
+        issuer_script: None,
         method: Method::VisaPvv { pvk: hsm.key("pvk.visa").unwrap(), pvki: b'1' },
         rules: PinRules { lengths: 1 << 4, ..PinRules::default() },
         tries_max: 3,

@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 
 use crate::limits;
 use crate::ops::config::product::PinMethod;
+use crate::ops::config::script::IssuerScript;
 use crate::ops::config::source::{ConfigError, Source};
 use crate::ops::config::{Config, Link, host, http};
 
@@ -62,6 +63,10 @@ impl Config {
                 PinMethod::Ibm3624 { pvk, .. } | PinMethod::VisaPvv { pvk, .. } => {
                     (names.key)(pvk).map_err(refuse(format!("product[{index}].pvk")))?;
                 }
+            }
+            for (option, name) in product.issuer_script.iter().flat_map(IssuerScript::keys) {
+                let key = format!("product[{index}].issuer_script.{option}");
+                (names.key)(name).map_err(refuse(key))?;
             }
         }
         Ok(())

@@ -388,8 +388,16 @@ impl HsmKey {
         given(source, &key("name"), &self.name)?;
         crate::hsm::key::check_name(&self.name)
             .map_err(|error| source.error(&key("name"), error))?;
-        self.kind.parse::<KeyKind>().map_err(|error| source.error(&key("type"), error))?;
-        Token::parse(self.token.as_bytes()).map_err(|error| source.error(&key("token"), error))?;
+        let kind =
+            self.kind.parse::<KeyKind>().map_err(|error| source.error(&key("type"), error))?;
+        let token = Token::parse(self.token.as_bytes());
+        let token = token.map_err(|error| source.error(&key("token"), error))?;
+        // How long the key in a block is, the device says.
+        if kind.derives_cards() && !matches!(token.length_flag(), b'1' | b'F') {
+            let reason =
+                "cards' keys are derived from keys of double length: U or X and 32 hex digits";
+            return Err(source.error(&key("token"), reason));
+        }
         if six(&self.check_value).is_some() {
             return Ok(());
         }

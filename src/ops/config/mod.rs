@@ -22,6 +22,7 @@ mod http;
 mod link;
 mod product;
 mod route;
+mod script;
 mod source;
 mod store;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use http::{ClientRight, Http, HttpClient, HttpClients, Jwt};
 pub use link::{ActiveWish, Link, LinkKeyExchange, LinkMac, LinkTls};
 pub use product::{PinMethod, Product, Validation};
 pub use route::Routing;
+pub use script::{IssuerScript, IssuerScriptScheme};
 pub use source::{ConfigError, Source};
 pub use store::{DatabaseUrl, Postgres, PostgresTls, Store, StoreKind};
 

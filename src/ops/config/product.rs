@@ -11,6 +11,7 @@ use crate::card::record::ProductKey;
 use crate::domain::pin::PinRules;
 use crate::limits;
 use crate::ops::config::check::within;
+use crate::ops::config::script::{self, IssuerScript};
 use crate::ops::config::source::{ConfigError, Source};
 use crate::route::Route;
 
@@ -25,6 +26,8 @@ pub struct Product {
     pub key: ProductKey,
     /// Has a chip.
     pub chip: bool,
+    /// What tells its chips of a new PIN.
+    pub issuer_script: Option<IssuerScript>,
     /// How its PINs are verified.
     pub method: PinMethod,
     /// What a new PIN must be.
@@ -86,6 +89,7 @@ pub(super) struct Text {
     logo: u16,
     #[serde(default)]
     chip: bool,
+    issuer_script: Option<script::Text>,
     pin_method: MethodName,
     pvk: Option<String>,
     pvki: Option<u8>,
@@ -145,12 +149,17 @@ impl Text {
             return Err(source.error(&key("recoverable"), reason));
         }
         let method = self.method(source, at)?;
+        let (chip, at_script) = (self.chip, key("issuer_script"));
         let rules = self.rules(source, at)?;
         Ok(Product {
             name: self.name,
             bin: self.bin,
             key: ProductKey { organization: self.organization, logo: self.logo },
-            chip: self.chip,
+            chip,
+            issuer_script: match self.issuer_script {
+                Some(text) => Some(text.check(chip, source, &at_script)?),
+                None => None,
+            },
             method,
             rules,
             tries_max: self.tries_max,

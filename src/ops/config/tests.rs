@@ -209,6 +209,23 @@ fn products_that_contradict_themselves() {
     check("length = 12", "length = 0", "37: product[1].validation.length: 0 is outside 1 to 16");
     check("start = 3", "start = 7", "37: product[1].validation.start: 7 is outside 0 to 6");
     check("pad = \"F\"", "pad = \"G\"", "37: product[1].validation.pad: one hex digit");
+    let script = |more: &str| {
+        let keys = "integrity = \"smi\", confidentiality = \"smc\"";
+        format!("issuer_script = {{ scheme = \"mastercard\", {keys}{more} }}")
+    };
+    check("", &script(""), "39: product[1].issuer_script: only with chip = true");
+    let with_chip = |more: &str| format!("{}\nchip = true", script(more));
+    let at = "39: product[1].issuer_script";
+    check("", &with_chip(", template = 73"), &format!("{at}.template: 71 or 72"));
+    let cryptograms = with_chip(", cryptograms = \"ac\"");
+    check(
+        "",
+        &cryptograms,
+        &format!("{at}.cryptograms: has a meaning with scheme = \"visa\" only"),
+    );
+    let visa = with_chip("").replace("mastercard", "visa");
+    check("", &visa, &format!("{at}.cryptograms: missing: the PIN block of visa"));
+    check("", &with_chip(", smi = 1"), &format!("{at}.smi: unknown field"));
     check("", "recoverable = true", "39: product[1].recoverable: only with pin_method");
     check("", "tries_max = 0", "39: product[1].tries_max: 0 is outside 1 to 15");
     check("", "changes_per_day = 0", "39: product[1].changes_per_day: 0 is outside 1 to 255");

@@ -40,6 +40,15 @@ pub struct Card {
     pub sequence: Option<u16>,
 }
 
+/// What the card's chip says of the transaction.
+#[derive(Clone, Copy, Debug)]
+pub struct ChipData {
+    /// 9F36.
+    pub counter: [u8; 2],
+    /// 9F26.
+    pub cryptogram: [u8; 8],
+}
+
 /// Session messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
@@ -227,6 +236,18 @@ impl Terminal {
             put_new(&mut request, habits.new_pin, block);
         }
         Ok(request)
+    }
+
+    /// Adds what the chip says: DE 55, for Visa in the data set of chip data.
+    pub fn add_chip(&self, request: &mut Request, chip: &ChipData) {
+        let mut tags = [0x9F, 0x36, 2, 0, 0, 0x9F, 0x26, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+        tags[3..5].copy_from_slice(&chip.counter);
+        tags[8..].copy_from_slice(&chip.cryptogram);
+        if self.habits.dialect == "visa" {
+            request.binary_sub(55, 1, &tags);
+        } else {
+            request.binary(55, &tags);
+        }
     }
 
     /// The reversal of a request: an advice (0420, 1420, 2420) that names it in DE 90 or 56 and repeats its reference.

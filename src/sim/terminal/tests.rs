@@ -211,3 +211,23 @@ fn every_dialect_can_write_them() {
     }
     assert_eq!(tried, 9 * 4 * 2 - 2, "every dialect, every message, with and without a MAC");
 }
+
+/// EMV Book 3, annex A: counter 9F36 of two bytes, cryptogram 9F26 of eight; in Visa's field 55 within data set 01.
+#[test]
+fn chip_data_are_where_each_dialect_has_them() {
+    let chip = ChipData { counter: [0x01, 0x2C], cryptogram: *b"\x0F\x1E\x2D\x3C\x4B\x5A\x69\x78" };
+    for name in ["iso87-ascii", "iso87-bcd", "iso93-ascii", "cmf", "mastercard", "visa"] {
+        let mut request = change(name);
+        terminal(name).add_chip(&mut request, &chip);
+        let dialect = Dialect::builtin(name).unwrap();
+        let mut bytes = BytesMut::new();
+        request.write(&dialect, None, &mut bytes).unwrap();
+        let mut layout = Layout::new();
+        let message = decode(&dialect, &bytes, &mut layout).unwrap();
+        for (tag, want) in [(0x9F36, &chip.counter[..]), (0x9F26, &chip.cryptogram)] {
+            let path = if name == "visa" { vec![1, tag] } else { vec![tag] };
+            let found = message.sub(55, &path).unwrap_or_else(|| panic!("{name}: no {tag:X}"));
+            assert_eq!(found.value(), want, "{name}");
+        }
+    }
+}

@@ -227,7 +227,9 @@ impl Dialect {
             (_, 52 | 64 | 128 | 152) => B(8),
             (1987, 53) if matches!(self.new_pin, NewPin::First53 | NewPin::Last53) => B(48),
             (1987, 53) => N(16),
-            (1987, 55) => Bv(3),
+            // One byte of length in the Visa-like dialect, whatever its places.
+            (1987 | 1993, 55) => Bv(3),
+            (_, 55) => Bv(4),
             (1993 | 2003, 56) => Nv(2),
             (1987, 60 | 62 | 63) => Tv(3),
             (1987, 70) => N(3),

@@ -54,7 +54,13 @@ impl PayShield {
         let name: Box<str> = (&*slot.name).into();
         match slot.kind {
             KeyKind::Zpk | KeyKind::Zak | KeyKind::Tpk | KeyKind::TpkLegacy | KeyKind::Tak => {}
-            KeyKind::Bdk | KeyKind::Bdk2 | KeyKind::Pvk | KeyKind::Zmk => {
+            KeyKind::Bdk
+            | KeyKind::Bdk2
+            | KeyKind::MkAc
+            | KeyKind::MkSmc
+            | KeyKind::MkSmi
+            | KeyKind::Pvk
+            | KeyKind::Zmk => {
                 let key_type = slot.kind.key_type();
                 return Err(ImportRefused::NotZoneKey { name, key_type });
             }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use crate::domain::chip::ScriptCommand;
 use crate::domain::pan::Account12;
 use crate::domain::pin::{
     BlockFormat, KeyId, LmkPin, Method, PinRules, PresentedPin, Reference, RsaPadding, ZonePin,
@@ -23,6 +24,7 @@ use crate::hsm::payshield::wire::Request;
 use crate::hsm::payshield::wire::command::mac::{
     GenerateMac, MacInput, MacValue, Piece, VerifyMac,
 };
+use crate::hsm::script::Script;
 use crate::hsm::{Change, ChangeVerdict, Hsm, HsmError, ImportRefused, Imported, Verdict};
 use crate::limits::HSM_MESSAGE_BYTES_MAX;
 
@@ -189,6 +191,11 @@ impl Hsm for PayShield {
         let keys = &self.keys.load_full();
         let desk = Desk { hsm: self, keys, account };
         desk.translate(pin, to_key, to_format).await.map(|(pin, _)| pin)
+    }
+
+    async fn issuer_script(&self, script: &Script<'_>) -> Result<ScriptCommand, HsmError> {
+        let keys = &self.keys.load_full();
+        Desk { hsm: self, keys, account: script.account }.script(script).await
     }
 
     async fn encrypt_pin(

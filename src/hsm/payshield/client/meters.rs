@@ -9,9 +9,10 @@ use crate::hsm::payshield::wire::{Class, ErrorCode, meaning};
 
 /// Commands the client sends: the closed set of the label `command`.
 #[rustfmt::skip]
-const COMMANDS: [[u8; 2]; 28] = [
+const COMMANDS: [[u8; 2]; 30] = [
     *b"A6", *b"BA", *b"BC", *b"BE", *b"BK", *b"BU", *b"CA", *b"CC", *b"CU", *b"DA", *b"DC", *b"DE", *b"DG", *b"DU",
-    *b"EA", *b"EC", *b"FW", *b"G0", *b"GO", *b"GQ", *b"JA", *b"JC", *b"JE", *b"JG", *b"M6", *b"M8", *b"NC", *b"NG",
+    *b"EA", *b"EC", *b"FW", *b"G0", *b"GO", *b"GQ", *b"JA", *b"JC", *b"JE", *b"JG", *b"KU", *b"KY",
+    *b"M6", *b"M8", *b"NC", *b"NG",
 ];
 
 /// Handles of one device.

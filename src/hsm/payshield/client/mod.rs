@@ -274,6 +274,9 @@ fn check_soft(soft: &SoftHsm, table: &Table) -> Result<(), OpenError> {
             | KeyType::Rsa
             | KeyType::Signature => {}
             key_type @ (KeyType::Bdk
+            | KeyType::MkAc
+            | KeyType::MkSmc
+            | KeyType::MkSmi
             | KeyType::Pvk
             | KeyType::Zak
             | KeyType::Zmk

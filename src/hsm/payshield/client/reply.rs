@@ -13,11 +13,13 @@ use crate::hsm::payshield::wire::command::diagnose::{Diagnosed, Nothing};
 use crate::hsm::payshield::wire::command::keys::{Checked, KeyAndCheck};
 use crate::hsm::payshield::wire::command::mac::MacValue;
 use crate::hsm::payshield::wire::command::references::{OffsetOf, PvvOf};
+use crate::hsm::payshield::wire::command::scripts::Sealed;
 use crate::hsm::payshield::wire::command::translate::{Block, Revealed, Translated, UnderLmk};
 use crate::hsm::payshield::wire::field::{CheckValue, Offset, PinBlock, Pvv, SealedPin};
 use crate::hsm::payshield::wire::message::{Answer, Opening};
 use crate::hsm::payshield::wire::scan::{Field, Writer};
 use crate::hsm::payshield::wire::{Class, ErrorCode, Fault, Settings, decode_answer, meaning};
+use crate::hsm::script::{HIDDEN_BYTES_MAX, MAC_BYTES};
 use crate::iso8583::Charset;
 
 /// What a device said to a command.
@@ -57,6 +59,8 @@ pub(super) enum Data {
     Open(Zeroizing<Vec<u8>>),
     /// M7.
     Mac(MacValue),
+    /// KV, KZ: the MAC, and the encrypted part where there is one.
+    Script([u8; MAC_BYTES], Short),
     /// BV.
     Check([u8; 6]),
     /// A7.
@@ -66,6 +70,28 @@ pub(super) enum Data {
 impl fmt::Debug for Data {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Data(****)")
+    }
+}
+
+/// A few bytes, owned.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Short {
+    bytes: [u8; HIDDEN_BYTES_MAX],
+    len: u8,
+}
+
+impl Short {
+    /// A copy; `None` of more bytes than any of our scripts hides.
+    fn of(data: Option<&[u8]>) -> Option<Self> {
+        let data = data.unwrap_or_default();
+        let mut bytes = [0; HIDDEN_BYTES_MAX];
+        bytes.get_mut(..data.len())?.copy_from_slice(data);
+        Some(Self { bytes, len: u8::try_from(data.len()).ok()? })
+    }
+
+    /// The bytes.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
 }
 
@@ -94,6 +120,9 @@ pub(super) fn read(
             Some(Data::Open(digits))
         }),
         b"M6" => reader.of(|it: MacValue| Some(Data::Mac(it))),
+        b"KU" | b"KY" => {
+            reader.of(|it: Sealed<'_>| Some(Data::Script(it.mac, Short::of(it.data)?)))
+        }
         b"BU" => reader.of(|it: Checked| Some(Data::Check(six(it.check)))),
         b"A6" => reader.of(|it: KeyAndCheck<'_>| {
             let mut text = BytesMut::new();

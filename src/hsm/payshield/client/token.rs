@@ -137,6 +137,12 @@ pub enum KeyKind {
     Bdk,
     /// Base derivation key of type 2.
     Bdk2,
+    /// Issuer's master key of cryptograms.
+    MkAc,
+    /// Issuer's master key of confidentiality.
+    MkSmc,
+    /// Issuer's master key of integrity.
+    MkSmi,
     /// PIN verification key.
     Pvk,
     /// Terminal authentication key.
@@ -157,6 +163,9 @@ pub enum KeyKind {
 const KINDS: &[(KeyKind, &str, [u8; 3])] = &[
     (KeyKind::Bdk, "BDK", *b"009"),
     (KeyKind::Bdk2, "BDK-2", *b"609"),
+    (KeyKind::MkAc, "MK-AC", *b"109"),
+    (KeyKind::MkSmc, "MK-SMC", *b"309"),
+    (KeyKind::MkSmi, "MK-SMI", *b"209"),
     (KeyKind::Pvk, "PVK", *b"002"),
     (KeyKind::Tak, "TAK", *b"003"),
     (KeyKind::Tpk, "TPK", *b"70D"),
@@ -191,11 +200,20 @@ impl KeyKind {
     pub const fn key_type(self) -> KeyType {
         match self {
             Self::Bdk | Self::Bdk2 => KeyType::Bdk,
+            Self::MkAc => KeyType::MkAc,
+            Self::MkSmc => KeyType::MkSmc,
+            Self::MkSmi => KeyType::MkSmi,
             Self::Pvk => KeyType::Pvk,
             Self::Tak | Self::Zak => KeyType::Zak,
             Self::Tpk | Self::TpkLegacy | Self::Zpk => KeyType::Zpk,
             Self::Zmk => KeyType::Zmk,
         }
+    }
+
+    /// Whether keys of cards are derived from it.
+    #[must_use]
+    pub const fn derives_cards(self) -> bool {
+        matches!(self, Self::MkAc | Self::MkSmc | Self::MkSmi)
     }
 
     /// Whether it is a key of terminals: they have commands of their own.

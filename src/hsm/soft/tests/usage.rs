@@ -1,14 +1,19 @@
 //! Which type of key each command takes: the whole table, every other pair is refused.
 
 use super::*;
+use crate::domain::chip::{Chip, ScriptRules, ScriptScheme, ScriptTemplate};
 use crate::domain::pin::{Ksn, RsaPadding};
 use crate::hsm::ImportRefused;
+use crate::hsm::script::Script;
 
 /// Every type in every algorithm it has, a name each.
-const KEYS: [(&str, KeyType, Algorithm); 14] = [
+const KEYS: [(&str, KeyType, Algorithm); 17] = [
     ("audit", KeyType::Audit, Algorithm::Hmac),
     ("bdk.aes", KeyType::Bdk, Algorithm::Aes),
     ("bdk.tdes", KeyType::Bdk, Algorithm::Tdes),
+    ("mk-ac", KeyType::MkAc, Algorithm::Tdes),
+    ("mk-smc", KeyType::MkSmc, Algorithm::Tdes),
+    ("mk-smi", KeyType::MkSmi, Algorithm::Tdes),
     ("pan-hash", KeyType::PanHash, Algorithm::Hmac),
     ("pan-seal", KeyType::PanSeal, Algorithm::Aes),
     ("pvk.tdes", KeyType::Pvk, Algorithm::Tdes),
@@ -32,7 +37,7 @@ fn module() -> SoftHsm {
 
 /// The commands that name a key, and the keys each takes.
 #[rustfmt::skip]
-const COMMANDS: [(&str, &[&str]); 17] = [
+const COMMANDS: [(&str, &[&str]); 21] = [
     ("to_lmk 0", &["zpk.tdes"]),
     ("to_lmk 4", &["zpk.aes"]),
     ("to_lmk 0 ksn 10", &["bdk.tdes"]),
@@ -50,6 +55,10 @@ const COMMANDS: [(&str, &[&str]); 17] = [
     ("mac", &["zak.aes", "zak.tdes"]),
     ("verify_hmac", &["signature"]),
     ("decrypt_pin", &["rsa.one"]),
+    ("script integrity", &["mk-smi"]),
+    ("script confidentiality", &["mk-smc"]),
+    ("script cryptograms", &["mk-ac"]),
+    ("script PIN", &["zpk.tdes"]),
 ];
 
 /// Whether the module let `command` use the key, whatever came of it.
@@ -102,6 +111,8 @@ fn let_in(hsm: &SoftHsm, command: &str, id: KeyId) -> bool {
         }
         "verify_hmac" => now(hsm.verify_hmac(id, b"message", &[0; 32])).err(),
         "decrypt_pin" => now(hsm.decrypt_pin(id, &[1; 256], RsaPadding::OaepSha256, &pan)).err(),
+        "script PIN" => sealing(hsm, command, id, pin(iso_0, id)),
+        script if script.starts_with("script ") => sealing(hsm, script, id, good),
         _ => panic!("{command} is none of the commands"),
     };
     match error {
@@ -109,6 +120,24 @@ fn let_in(hsm: &SoftHsm, command: &str, id: KeyId) -> bool {
         None | Some(HsmError::NoPinInBlock) => true,
         Some(other) => panic!("{command}: {other}"),
     }
+}
+
+/// Why no script is sealed where the key that `command` names is this one.
+fn sealing(hsm: &SoftHsm, command: &str, id: KeyId, new: ZonePin) -> Option<HsmError> {
+    let named =
+        |of: &str, own: &str| if command.ends_with(of) { id } else { hsm.key(own).unwrap() };
+    let rules = ScriptRules {
+        scheme: ScriptScheme::Visa { cryptograms: named("cryptograms", "mk-ac") },
+        integrity: named("integrity", "mk-smi"),
+        confidentiality: named("confidentiality", "mk-smc"),
+        template: ScriptTemplate::AfterFinal,
+        required: false,
+    };
+    let chip = Chip { counter: [1; 2], cryptogram: [2; 8], sequence: None };
+    let (account, new) = (account(PLAIN), new.into());
+    let (pin, sequence) = (Some(&new), 0);
+    let script = Script { rules: &rules, chip: &chip, account: &account, sequence, pin };
+    now(hsm.issuer_script(&script)).err()
 }
 
 #[test]

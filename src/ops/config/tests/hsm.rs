@@ -68,6 +68,12 @@ fn devices_need_what_they_are_checked_by() {
     }
     refused("type = \"ZPK\"", "type = \"CVK\"", "17: hsm.key[0].type: key type \"CVK\" unknown");
     refused("F3A85", "F3A8", "18: hsm.key[0].token: no key under an LMK");
+    let single = "type = \"MK-SMI\"\ntoken = \"BAB32D775A38E4AB\"\n#";
+    refused(
+        "type = \"ZPK\"\n",
+        single,
+        "18: hsm.key[0].token: cards' keys are derived from keys of double",
+    );
     refused(
         "U1EF828AA8F6B80EB83E19FBC373F3A85",
         "RA0072K0TN00N0000F40D5672C6D0EC86F860BA88D44D00F0CA9A8CE8CD2F640287A9A9EB",

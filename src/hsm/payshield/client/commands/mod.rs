@@ -33,6 +33,7 @@ use crate::limits::PIN_DIGITS_MIN;
 mod change;
 mod make;
 mod pins;
+mod scripts;
 mod verify;
 
 /// What one operation works with: the keys of one moment, and the account.
@@ -157,7 +158,13 @@ impl<'d> Desk<'d> {
         self.keys.of_kind(pin.key(), |kind| match kind {
             KeyKind::Zpk | KeyKind::Tpk | KeyKind::TpkLegacy => !derives,
             KeyKind::Bdk | KeyKind::Bdk2 => derives,
-            KeyKind::Pvk | KeyKind::Tak | KeyKind::Zak | KeyKind::Zmk => false,
+            KeyKind::MkAc
+            | KeyKind::MkSmc
+            | KeyKind::MkSmi
+            | KeyKind::Pvk
+            | KeyKind::Tak
+            | KeyKind::Zak
+            | KeyKind::Zmk => false,
         })
     }
 

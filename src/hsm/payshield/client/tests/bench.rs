@@ -24,10 +24,13 @@ use crate::peer::breaker::BreakerRule;
 
 /// Name, kind, usage in a key block, clear value: random bytes of odd parity.
 const KEYS: &[(&str, KeyKind, &[u8; 2], &str)] = &[
+    ("ac.chip", KeyKind::MkAc, b"E0", "FEDCBA98765432100123456789ABCDEF"),
     ("bdk", KeyKind::Bdk, b"B0", "C8A16DABB957C1761652C1A49E836294"),
     ("pvk.ibm", KeyKind::Pvk, b"V1", "54A1521FDA7083E9C83E9EC4263786EC"),
     ("pvk.policy", KeyKind::Pvk, b"V2", "0B169746643829CD0489A8AB8A268016"),
     ("pvk.visa", KeyKind::Pvk, b"V2", "C8199237EA5857BC40EF9DA2B5E96BBF"),
+    ("smc.chip", KeyKind::MkSmc, b"E1", "10101010101010102323232323232323"),
+    ("smi.chip", KeyKind::MkSmi, b"E2", "0123456789ABCDEFFEDCBA9876543210"),
     ("zak", KeyKind::Zak, b"M3", "7962D9ECE03D1ACD4C76089DCE131543"),
     ("zmk", KeyKind::Zmk, b"K0", "851A0D9D0B2A1602622AD0B0E9E6B070"),
     ("zpk.a", KeyKind::Zpk, b"P0", "C7152C20BC2C830EA7EC9E8334ABE3FE"),

@@ -5,3 +5,4 @@ mod devices;
 mod drain;
 mod ebcdic;
 mod operations;
+mod scripts;

@@ -16,12 +16,14 @@ use crate::hsm::payshield::wire::command::scripts::{
 };
 use crate::hsm::payshield::wire::field::{FormatCode, PinBlock};
 use crate::hsm::payshield::wire::key::{Key, KeyType};
+use crate::hsm::script::card_name;
 use crate::pin::block::Block8;
 use crate::pin::dukpt::Key16;
 use crate::pin::emv::{
-    Tree, card_key, card_name, encode_34, encode_35, encode_41, encode_42, session_common,
-    session_tree, session_visa,
+    Tree, card_key, encode_34, encode_35, encode_41, encode_42, session_common, session_tree,
+    session_visa,
 };
+use crate::pin::tdes::Tdes;
 
 /// Zeros before the first block.
 const IV: [u8; 8] = [0; 8];
@@ -111,8 +113,9 @@ impl Work<'_> {
                     .key
                     .as_ref()
                     .map(|key| master(desk, key, *b"309", *b"E1", ErrorCode::DESTINATION_PARITY));
-                let issuer = own.transpose()?.unwrap_or_else(|| integrity.clone());
-                let session = for_data(&card_key(&issuer, self.card));
+                let own = own.transpose()?;
+                let issuer = own.as_ref().unwrap_or(&integrity);
+                let session = for_data(&card_key(issuer, self.card));
                 Some(self.encrypted(desk, hidden, &session)?)
             }
         };
@@ -210,11 +213,11 @@ fn master(
     key_type: [u8; 3],
     usage: [u8; 2],
     parity: ErrorCode,
-) -> Result<Key16, ErrorCode> {
+) -> Result<Tdes, ErrorCode> {
     let types = [KeyType(key_type)];
     let wanted = Wanted { types: &types, usages: &[&usage], modes: b"NX", parity };
     let opened: OpenKey = desk.lmk.open(key, &wanted)?;
-    opened.double()
+    Ok(Tdes::double(&*opened.double()?))
 }
 
 fn encrypt(cipher: &Cipher, block: &[u8], padding: Padding) -> Vec<u8> {
