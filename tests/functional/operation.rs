@@ -110,6 +110,7 @@ fn check_label(label: &str, value: &str, line: &str) {
         "code" => {
             (2..=4).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_alphanumeric())
         }
+        "result" => of(&["sent", "no_chip_data", "failed", "repeated"]),
         "latch" => of(&["draining", "hosts", "hsm", "links", "store"]),
         "reason" | "why" => value.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
         "le" => value == "+Inf" || value.parse::<f64>().is_ok(),
