@@ -50,7 +50,7 @@ new_database() {
     for program in initdb pg_ctl psql; do ln -s "$dir/as-postgres" "$dir/$program"; done
     export PGDATA="$dir/database" PGHOST="$dir/database" PGPORT=28599 PGUSER=postgres
     "$dir/initdb" --auth=trust >/dev/null
-    printf '%s\n' "port = $PGPORT" "unix_socket_directories = '$PGHOST'" "shared_buffers = 512MB" \
+    printf '%s\n' "port = $PGPORT" "unix_socket_directories = '$PGHOST'" "shared_buffers = 4GB" \
         "min_wal_size = 4GB" "max_wal_size = 4GB" >>"$PGDATA/postgresql.conf"
     "$dir/pg_ctl" start --wait --log="$PGDATA/log" >/dev/null
     database=$dir
