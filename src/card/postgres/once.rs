@@ -1,10 +1,10 @@
 //! A batch in one statement, which is a transaction of its own: for batches that hope for nothing but the usual.
 //!
 //! Most batches are changes of different cards under keys that nobody has. Such a batch is judged before it is asked
-//! about, as if everything will be found as it was read, and the one statement writes all of it or nothing: it compares
-//! what the two rounds compare, in their order (see `sql`). When the smallest thing differs the batch goes the long way,
-//! by `ask` and `write`, where each row gets a verdict of its own.
-//! **Never here:** a batch with forwarded changes or reversals, a verdict. Where next: `writer`.
+//! about, as if everything will be found as it was read, and the one statement writes all of it or nothing: it
+//! compares what the two rounds compare, in their order (see `sql`). When the smallest thing differs the batch goes the
+//! long way, by `ask` and `write`, where each row gets a verdict of its own. **Never here:** a batch with forwarded
+//! changes or reversals, a verdict. Where next: `writer`.
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Statement};
@@ -15,8 +15,8 @@ use crate::card::postgres::connect::session_survives;
 use crate::card::postgres::write::{CardRow, Written};
 
 /// Each part waits for the one before it: the node's row, the cards, then keys and records. So rows are locked in the
-/// order of the long way, and by value since the columns come sorted. READ COMMITTED looks again at a row that it had to
-/// wait for: a version is compared on the row as its last writer left it. Whatever is not as hoped is an error, which
+/// order of the long way, and by value since the columns come sorted. READ COMMITTED looks again at a row that it had
+/// to wait for: a version is compared on the row as its last writer left it. Whatever is not as hoped is an error, which
 /// undoes all of it: a cast that cannot be done where a row is missing (its words are for the database's log), and the
 /// index's own where somebody has a key.
 const AT_ONCE: &str = "WITH head AS (

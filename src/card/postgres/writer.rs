@@ -1,8 +1,9 @@
 //! The one task of a node that writes: takes what waits, makes it durable in one transaction, answers.
 //!
 //! ```text
-//! queue ─► hope: judge, write, commit (one round trip) ─► answers
-//!            └─ not as it was read ─► ask (one round trip: locks, keys, what is there) ─► judge ─► write, commit ─► answers
+//! queue ─► hope ─► judge ─► write all, commit (one round trip) ─► answers
+//!   └─ not as it was read, or more to look at
+//!      ─► ask (one round trip: locks, keys, what is there) ─► judge ─► write, commit (one round trip) ─► answers
 //!                the session breaks ─► connect anew ─► take the chain's row ─► did the batch commit? ─► answers
 //! ```
 //!
