@@ -17,8 +17,8 @@ use crate::card::postgres::write::{CardRow, Written};
 /// Each part waits for the one before it: the node's row, the cards, then keys and records. So rows are locked in the
 /// order of the long way, and by value since the columns come sorted. READ COMMITTED looks again at a row that it had
 /// to wait for: a version is compared on the row as its last writer left it. Whatever is not as hoped is an error,
-/// which undoes all of it: a cast that cannot be done where a row is missing (its words are for the database's log), and
-/// the index's own where somebody has a key.
+/// which undoes all of it: a cast that cannot be done where a row is missing (its words are for the database's log),
+/// and the index's own where somebody has a key.
 const AT_ONCE: &str = "WITH head AS (
         UPDATE chain SET position = $4, mac = $5 WHERE node = $1 AND epoch = $2 AND position = $3 RETURNING 1),
     put AS (
