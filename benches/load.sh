@@ -38,7 +38,7 @@ clean_up() {
 }
 trap clean_up EXIT INT TERM
 
-# A cluster as in service: settings of deploy/systemd/two-nodes, and WAL segments that were used before, as they are
+# A cluster as in service: buffers and WAL sizes as deploy/ advises, and WAL segments that were used before, as they are
 # after a few checkpoints (a commit that makes a new one takes 10 to 40 ms).
 new_database() {
     programs=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1)
@@ -135,7 +135,7 @@ if [ $route = postilion ]; then
     echo
     echo "the same rate straight at one node"
     run straight --to 127.0.0.1:28591 --dialect postilion --zpk "$dir/zpk.postilion" \
-        --connections 8 --rate "$half"
+        --connections 8 --rate "$half" --warm-up 5s
     awk '/^latency/ { n++; for (i = 3; i <= 9; i += 2) at[n, $i] = $(i + 1) + 0 }
         END {
             printf "\nadded by the switch, ms:"

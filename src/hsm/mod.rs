@@ -30,6 +30,8 @@ pub mod payshield;
 pub mod published;
 pub mod script;
 pub mod soft;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tr31;
 
 /// PIN operations of a hardware security module.

@@ -12,7 +12,7 @@ use tokio_postgres::{Client, Error, Statement};
 use crate::card::postgres::ask::Columns;
 use crate::card::postgres::batch::Head;
 use crate::card::postgres::connect::session_survives;
-use crate::card::postgres::write::{CardRow, Written};
+use crate::card::postgres::write::{CardRow, Ended, Written};
 
 /// Each part waits for the one before it: the node's row, the cards, then keys and records. So rows are locked in the
 /// order of the long way, and by value since the columns come sorted. READ COMMITTED looks again at a row that it had
@@ -45,30 +45,18 @@ const AT_ONCE: &str = "WITH head AS (
 const OTHERWISE: [SqlState; 2] =
     [SqlState::INVALID_TEXT_REPRESENTATION, SqlState::UNIQUE_VIOLATION];
 
-/// How the one statement ended.
-pub(super) enum Once {
-    /// It is durable.
-    Committed,
-    /// Something was not as it was read: nothing was written.
-    Otherwise,
-    /// The server refused it: nothing was written.
-    RolledBack(Error),
-    /// The session broke, and it may have been done.
-    Unknown(Error),
-}
-
 pub(super) async fn prepare(client: &Client) -> Result<Statement, Error> {
     client.prepare(AT_ONCE).await
 }
 
-/// Writes a batch whose chain ends at `before` now, if everything is as it was read.
+/// Writes a batch whose chain ends at `before` now. `None`: something is not as it was read, and nothing was written.
 pub(super) async fn run(
     (client, sql): (&Client, &Statement),
     (node, epoch): (i16, i64),
     before: Head,
     keys: &Columns<'_>,
     written: &Written,
-) -> Once {
+) -> Option<Ended> {
     let mut cards: Vec<&CardRow> = written.cards.iter().collect();
     cards.sort_unstable_by_key(|card| (card.hash, card.sequence));
     let hashes: Vec<&[u8]> = cards.iter().map(|c| &c.hash[..]).collect();
@@ -103,10 +91,10 @@ pub(super) async fn run(
             ],
         )
         .await;
-    match told {
-        Ok(_) => Once::Committed,
-        Err(error) if error.code().is_some_and(|code| OTHERWISE.contains(code)) => Once::Otherwise,
-        Err(error) if session_survives(&error) => Once::RolledBack(error),
-        Err(error) => Once::Unknown(error),
-    }
+    Some(match told {
+        Ok(_) => Ended::Committed,
+        Err(error) if error.code().is_some_and(|code| OTHERWISE.contains(code)) => return None,
+        Err(error) if session_survives(&error) => Ended::RolledBack(error),
+        Err(error) => Ended::Unknown(error),
+    })
 }

@@ -24,7 +24,7 @@ use crate::card::postgres::ask::Ask;
 use crate::card::postgres::batch::{Batch, Doubts, Head};
 use crate::card::postgres::connect::{ConnectError, refusal, session_survives, words};
 use crate::card::postgres::fence::{Fence, Taken, Writing};
-use crate::card::postgres::once::{self, Once};
+use crate::card::postgres::once;
 use crate::card::postgres::shared::{Shared, is_exhausted};
 use crate::card::postgres::work::Work;
 use crate::card::postgres::write::Ended;
@@ -164,15 +164,8 @@ impl Writer {
             return roll_back(lane).await;
         }
         let ended = Box::pin(written.run(&lane.session.client, &lane.sql, node, epoch));
-        match in_time(ended).await {
-            Ok(Ended::Committed) => {
-                self.committed(batch, begun);
-                Ok(())
-            }
-            Ok(Ended::RolledBack(error)) => rolled_back(batch, &error),
-            Ok(Ended::Unknown(error)) => Err(Stopped::Lost(words(&error), Some(batch))),
-            Err(why) => Err(Stopped::Lost(why.to_owned(), Some(batch))),
-        }
+        let ended = in_time(ended).await;
+        self.end(batch, ended, begun)
     }
 
     /// The batch in one statement, if it is one for that. It comes back when nothing of it was written because not
@@ -196,29 +189,40 @@ impl Writer {
             (self.fence.node.cast_signed(), self.fence.epoch),
         );
         let keys = ask.columns();
-        match in_time(once::run(to, us, self.head, &keys, &written)).await {
-            Ok(Once::Committed) => {
-                self.committed(batch, begun);
-                Ok(None)
-            }
-            Ok(Once::Otherwise) => {
-                self.wary = WARY_BATCHES;
-                batch.forget(self.head);
-                Ok(Some(batch))
-            }
-            Ok(Once::RolledBack(error)) => rolled_back(batch, &error).map(|()| None),
-            Ok(Once::Unknown(error)) => Err(Stopped::Lost(words(&error), Some(batch))),
-            Err(why) => Err(Stopped::Lost(why.to_owned(), Some(batch))),
+        let ended = in_time(once::run(to, us, self.head, &keys, &written)).await.transpose();
+        if let Some(ended) = ended {
+            return self.end(batch, ended, begun).map(|()| None);
         }
+        self.wary = WARY_BATCHES;
+        batch.forget(self.head);
+        Ok(Some(batch))
     }
 
-    /// The batch is durable, and took so long.
-    fn committed(&mut self, batch: Batch, begun: Now) {
-        let records = batch.head.position - self.head.position;
-        self.seconds.record(self.clock.now().saturating_sub(begun).as_secs_f64());
-        #[expect(clippy::cast_precision_loss, reason = "at most COMMIT_BATCH_MAX")]
-        self.batch_size.record(records as f64);
-        self.publish(batch);
+    /// What a batch comes to that should have committed.
+    fn end(
+        &mut self,
+        batch: Batch,
+        ended: Result<Ended, &'static str>,
+        begun: Now,
+    ) -> Result<(), Stopped> {
+        match ended {
+            Ok(Ended::Committed) => {
+                let records = batch.head.position - self.head.position;
+                self.seconds.record(self.clock.now().saturating_sub(begun).as_secs_f64());
+                #[expect(clippy::cast_precision_loss, reason = "at most COMMIT_BATCH_MAX")]
+                self.batch_size.record(records as f64);
+                self.publish(batch);
+                Ok(())
+            }
+            Ok(Ended::RolledBack(error)) => {
+                let why = words(&error);
+                tracing::error!(why, "a batch is refused by the database: nothing of it is kept");
+                batch.refuse(refusal(&error));
+                if session_survives(&error) { Ok(()) } else { Err(Stopped::Lost(why, None)) }
+            }
+            Ok(Ended::Unknown(error)) => Err(Stopped::Lost(words(&error), Some(batch))),
+            Err(why) => Err(Stopped::Lost(why.to_owned(), Some(batch))),
+        }
     }
 
     /// The batch is durable. Only here receipts are minted.
@@ -322,14 +326,6 @@ impl Waiting {
 
 fn is_outcome(work: &Work) -> bool {
     matches!(work, Work::Change { claim, .. } if claim.intent().is_some())
-}
-
-/// The server refused a batch, and kept nothing of it.
-fn rolled_back(batch: Batch, error: &tokio_postgres::Error) -> Result<(), Stopped> {
-    let why = words(error);
-    tracing::error!(why, "a batch is refused by the database: nothing of it is kept");
-    batch.refuse(refusal(error));
-    if session_survives(error) { Ok(()) } else { Err(Stopped::Lost(why, None)) }
 }
 
 /// Ends a transaction that writes nothing.

@@ -3,164 +3,31 @@
 //! Commands are those of `tests/vectors/chip.json`, computed by the Python package pyemv.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::domain::chip::{Chip, ScriptCommand, ScriptRules, ScriptScheme, ScriptTemplate};
-use crate::domain::pan::Account12;
-use crate::domain::pin::{KeyId, LmkPin, PresentedPin, RsaPadding};
-use crate::hsm::script::Script;
-use crate::hsm::{Change, ChangeVerdict, HsmError, ImportRefused, Imported, Verdict};
+use crate::domain::chip::{Chip, ScriptRules, ScriptScheme, ScriptTemplate};
+use crate::hsm::HsmError;
+use crate::hsm::testing::{Asked, Hooked};
 use crate::switch::Answer;
-
-/// A software module that makes no scripts for as long as `away` says.
-struct Moody {
-    inner: Arc<SoftHsm>,
-    away: AtomicU32,
-    asked: AtomicU32,
-}
-
-impl Hsm for Moody {
-    fn key(&self, name: &str) -> Option<KeyId> {
-        self.inner.key(name)
-    }
-    fn name_of(&self, key: KeyId) -> Option<Arc<str>> {
-        self.inner.name_of(key)
-    }
-    async fn to_lmk(&self, pin: &ZonePin, account: &Account12) -> Result<LmkPin, HsmError> {
-        self.inner.to_lmk(pin, account).await
-    }
-    async fn from_lmk(
-        &self,
-        pin: &LmkPin,
-        to_key: KeyId,
-        to_format: BlockFormat,
-        account: &Account12,
-    ) -> Result<ZonePin, HsmError> {
-        self.inner.from_lmk(pin, to_key, to_format, account).await
-    }
-    async fn verify(
-        &self,
-        current: &PresentedPin,
-        account: &Account12,
-        method: &Method,
-        reference: &Reference,
-    ) -> Result<Verdict, HsmError> {
-        self.inner.verify(current, account, method, reference).await
-    }
-    async fn derive(
-        &self,
-        new: &PresentedPin,
-        account: &Account12,
-        method: &Method,
-        rules: &PinRules,
-        current: &Reference,
-    ) -> Result<Reference, HsmError> {
-        self.inner.derive(new, account, method, rules, current).await
-    }
-    async fn verify_and_derive(&self, change: &Change<'_>) -> Result<ChangeVerdict, HsmError> {
-        self.inner.verify_and_derive(change).await
-    }
-    async fn translate(
-        &self,
-        pin: &ZonePin,
-        to_key: KeyId,
-        to_format: BlockFormat,
-        account: &Account12,
-    ) -> Result<ZonePin, HsmError> {
-        self.inner.translate(pin, to_key, to_format, account).await
-    }
-    async fn issuer_script(&self, script: &Script<'_>) -> Result<ScriptCommand, HsmError> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        let away = self.away.load(Ordering::SeqCst);
-        if 0 < away {
-            self.away.store(away - 1, Ordering::SeqCst);
-            return Err(HsmError::Unavailable);
-        }
-        self.inner.issuer_script(script).await
-    }
-    async fn encrypt_pin(
-        &self,
-        digits: Zeroizing<Vec<u8>>,
-        account: &Account12,
-    ) -> Result<LmkPin, HsmError> {
-        self.inner.encrypt_pin(digits, account).await
-    }
-    async fn decrypt_pin(
-        &self,
-        key: KeyId,
-        cipher: &[u8],
-        padding: RsaPadding,
-        account: &Account12,
-    ) -> Result<LmkPin, HsmError> {
-        self.inner.decrypt_pin(key, cipher, padding, account).await
-    }
-    async fn random_pin(
-        &self,
-        account: &Account12,
-        digits: u8,
-        rules: &PinRules,
-    ) -> Result<LmkPin, HsmError> {
-        self.inner.random_pin(account, digits, rules).await
-    }
-    async fn reveal(
-        &self,
-        pin: &LmkPin,
-        account: &Account12,
-    ) -> Result<Zeroizing<Vec<u8>>, HsmError> {
-        self.inner.reveal(pin, account).await
-    }
-    async fn mac(&self, key: KeyId, message: &[u8]) -> Result<[u8; 8], HsmError> {
-        self.inner.mac(key, message).await
-    }
-    async fn verify_mac(
-        &self,
-        key: KeyId,
-        message: &[u8],
-        expected: &[u8],
-    ) -> Result<Verdict, HsmError> {
-        self.inner.verify_mac(key, message, expected).await
-    }
-    async fn verify_hmac(
-        &self,
-        key: KeyId,
-        message: &[u8],
-        expected: &[u8],
-    ) -> Result<Verdict, HsmError> {
-        self.inner.verify_hmac(key, message, expected).await
-    }
-    async fn check_value(&self, key: KeyId) -> Result<[u8; 3], HsmError> {
-        self.inner.check_value(key).await
-    }
-    async fn import_key(
-        &self,
-        key: KeyId,
-        zmk: KeyId,
-        wrapped: &[u8],
-        stated: Option<[u8; 3]>,
-        grace: Duration,
-    ) -> Result<Imported, ImportRefused> {
-        self.inner.import_key(key, zmk, wrapped, stated, grace).await
-    }
-    async fn diagnose(&self) -> Result<(), HsmError> {
-        self.inner.diagnose().await
-    }
-}
 
 enum WithChips {}
 
 impl Parts for WithChips {
     type Clock = SystemClock;
     type Hosts = Option<Arc<Nodes>>;
-    type Hsm = Arc<Moody>;
+    type Hsm = Hooked;
     type Store = EmbeddedStore;
 }
 
 struct Chips {
     switch: Arc<Switch<WithChips>>,
-    hsm: Arc<Moody>,
+    hsm: Arc<SoftHsm>,
+    /// Scripts the HSM was asked for.
+    asked: Arc<AtomicU32>,
+    /// So many of the next ones it does not make.
+    away: Arc<AtomicU32>,
     _directory: tempfile::TempDir,
 }
 
@@ -195,11 +62,20 @@ fn chips(required: bool) -> Chips {
     });
     let product = Product { chip: true, issuer_script, ..product(&soft) };
     let rules = Rules { products: Products::new([product]), routes: Table::default() };
-    let (away, asked) = (AtomicU32::new(0), AtomicU32::new(0));
-    let hsm = Arc::new(Moody { inner: soft.clone(), away, asked });
-    let parts = crate::switch::World { clock, hosts: None, hsm: hsm.clone(), store, vault: soft };
+    let (away, asked) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (left, count) = (away.clone(), asked.clone());
+    let hsm = Hooked::new(soft.clone(), move |command| {
+        let Asked::IssuerScript = command else { return Ok(()) };
+        count.fetch_add(1, Ordering::SeqCst);
+        let less = |left: u32| left.checked_sub(1);
+        match left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less) {
+            Ok(_) => Err(HsmError::Unavailable),
+            Err(_) => Ok(()),
+        }
+    });
+    let parts = crate::switch::World { clock, hosts: None, hsm, store, vault: soft.clone() };
     let switch = Arc::new(Switch::new(parts, rules));
-    Chips { switch, hsm, _directory: directory }
+    Chips { switch, hsm: soft, asked, away, _directory: directory }
 }
 
 /// What the chip of the vectors' first card says, and the command for this PIN.
@@ -241,7 +117,7 @@ impl Chips {
     }
 
     fn card(&self) -> Arc<CardRecord> {
-        let hash = self.hsm.inner.pan_hash(&Pan::parse(PAN).unwrap());
+        let hash = self.hsm.pan_hash(&Pan::parse(PAN).unwrap());
         self.switch.store().find(CardKey::Pan(hash, None)).unwrap()
     }
 }
@@ -257,7 +133,7 @@ async fn a_script_goes_with_its_receipt_only() {
         chips.told(&chips.change(1, PIN_5678, PIN_2580)).await,
         (Some(Reason::WrongPin), None)
     );
-    assert_eq!(chips.hsm.asked.load(Ordering::SeqCst), 0, "nothing is sealed for a wrong PIN");
+    assert_eq!(chips.asked.load(Ordering::SeqCst), 0, "nothing is sealed for a wrong PIN");
     let change = chips.change(2, PIN_1234, PIN_2580);
     assert_eq!(chips.told(&change).await, (None, Some(script.clone())));
     let again = chips.switch.handle(&change).await;
@@ -278,7 +154,7 @@ async fn what_cannot_be_told_to_the_chip_is_not_done() {
     let chips = chips(false);
     let (_, script) = vector(Some("2580"));
     let before = chips.card();
-    chips.hsm.away.store(2, Ordering::SeqCst);
+    chips.away.store(2, Ordering::SeqCst);
     let change = chips.change(1, PIN_1234, PIN_2580);
     for _ in 0..2 {
         assert_eq!(chips.told(&change).await, (Some(Reason::HsmUnavailable), None));
@@ -287,7 +163,7 @@ async fn what_cannot_be_told_to_the_chip_is_not_done() {
     assert_eq!(chips.told(&change).await, (None, Some(script.clone())), "it may be tried again");
     // A repeat for which there is no HSM says so, and the change stands.
     let after = chips.card();
-    chips.hsm.away.store(1, Ordering::SeqCst);
+    chips.away.store(1, Ordering::SeqCst);
     assert_eq!(chips.told(&change).await, (Some(Reason::HsmUnavailable), None));
     assert_eq!(chips.told(&change).await, (None, Some(script)));
     assert_eq!(chips.card(), after);
