@@ -29,6 +29,8 @@ use tokio_postgres::NoTls;
 
 #[path = "../tests/support/postgres.rs"]
 mod cluster;
+#[path = "../tests/support/ports.rs"]
+mod ports;
 
 /// Hashes as the real vault does; seals nothing.
 struct BenchVault(Hmac<Sha256>);

@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use crate::support::eventually;
 use crate::support::iso::{ISO87_ASCII, POSTILION};
-use crate::support::node::{Node, Place, free_port, pinion, world_links};
+use crate::support::node::{Node, Place, pinion, world_links};
+use crate::support::ports::{free_base, free_port};
 use crate::support::request::{Terminal, bare};
 use crate::support::store::{is_postgres, is_skipped};
 use crate::support::vectors::{PLAIN, VERVE, further_cards, unknown_card};
@@ -307,11 +308,7 @@ fn the_demo_keeps_its_contract() {
     let directory = tempfile::TempDir::new().expect("a directory");
     let data = directory.path().display().to_string();
     let log = std::fs::File::create(directory.path().join("log")).expect("a log");
-    let base = eventually("sixteen free ports", || {
-        let base = free_port() - 8000;
-        let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", base + port)).is_ok();
-        [1500, 8080, 8583, 8584, 8585, 8586, 8591, 8592, 9090].into_iter().all(free).then_some(base)
-    });
+    let base = free_base();
     let mut demo = pinion(&["demo", "--data", &data])
         .env("PINION_DEMO_PORT_BASE", base.to_string())
         .stdout(log.try_clone().expect("a log"))

@@ -58,8 +58,7 @@ impl Cluster {
         let mut initdb = unprivileged(&bin.join("initdb"));
         initdb.args(["--no-sync", "--no-instructions", "--auth=trust", "--username=pinion"]);
         succeed(initdb.args(["--encoding=UTF8", "--locale=C", "--pgdata"]).arg(data));
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
-        Self::serve(bin, dir, port.expect("a free port").port(), settings)
+        Self::serve(bin, dir, super::ports::free_port(), settings)
     }
 
     /// A standby that streams from this one, under a name for `synchronous_standby_names`; on a port that a server left
@@ -70,8 +69,7 @@ impl Cluster {
         let mut copy = unprivileged(&bin.join("pg_basebackup"));
         copy.args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast"]);
         succeed(copy.args(["--no-sync", "--dbname", &from, "--pgdata"]).arg(dir.join("data")));
-        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
-        let port = port.unwrap_or_else(|| free.expect("a free port").port());
+        let port = port.unwrap_or_else(super::ports::free_port);
         Self::serve(bin, dir, port, &[])
     }
 

@@ -19,6 +19,8 @@ use crate::domain::request::{IdentityKind, Operation};
 mod broken;
 mod nodes;
 mod once;
+#[path = "../../../tests/support/ports.rs"]
+mod ports;
 mod race;
 mod retention;
 #[path = "../../../tests/support/postgres.rs"]

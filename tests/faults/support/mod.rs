@@ -14,6 +14,8 @@ pub(crate) mod message;
 pub(crate) mod node;
 pub(crate) mod pair;
 pub(crate) mod peers;
+#[path = "../../support/ports.rs"]
+pub(crate) mod ports;
 #[path = "../../support/postgres.rs"]
 pub(crate) mod postgres;
 pub(crate) mod trouble;

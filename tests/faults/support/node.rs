@@ -5,11 +5,11 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 use super::leak::Secrets;
 use super::message::pans;
+use super::ports::free_port;
 use super::{PATIENCE, eventually};
 
 /// Keys of the demo world, in a form that the command line imports.
@@ -67,16 +68,6 @@ fn done(arguments: &[&str]) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {}: {stderr}", output.status);
     String::from_utf8(output.stdout).expect("text")
-}
-
-/// A port that no other test of this process was given. Below the ports that clients get from the system.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let spread = u16::try_from(std::process::id() % 80).expect("small") * 100;
-    eventually("a free port", || {
-        let port = 23_000 + spread + NEXT.fetch_add(1, Ordering::Relaxed) % 1000;
-        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok().then_some(port)
-    })
 }
 
 /// What a node is made of.

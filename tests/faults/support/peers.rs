@@ -10,7 +10,8 @@ use std::process::{Child, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::node::{free_port, pinion};
+use super::node::pinion;
+use super::ports::free_port;
 use super::{PATIENCE, eventually};
 
 /// BIN of the cards that live at Postilion, and the sequence of them that tests use.

@@ -16,7 +16,8 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::support::iso::ISO87_ASCII;
-use crate::support::node::{Link, Node, Place, done, free_port};
+use crate::support::node::{Link, Node, Place, done};
+use crate::support::ports::free_port;
 use crate::support::wire::tcp;
 
 /// Owner and card of seed 003.

@@ -11,7 +11,7 @@ use des::cipher::{BlockCipherEncrypt, KeyInit};
 use serde_json::Value;
 
 use super::eventually;
-use super::node::free_port;
+use super::ports::free_port;
 
 /// Keys that only devices need: blocks pass through the one, rules are held by the other.
 const FOR_DEVICES: [(&str, &str, &str); 2] = [

@@ -8,6 +8,8 @@ pub(crate) mod iso;
 pub(crate) mod node;
 #[path = "../../faults/support/peers.rs"]
 pub(crate) mod peers;
+#[path = "../../support/ports.rs"]
+pub(crate) mod ports;
 #[path = "../../support/postgres.rs"]
 pub(crate) mod postgres;
 pub(crate) mod request;

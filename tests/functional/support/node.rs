@@ -8,11 +8,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU16, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -20,6 +18,7 @@ use tempfile::TempDir;
 
 use super::hsm::{self, Device};
 use super::iso::Dialect;
+use super::ports::free_port;
 use super::store::Database;
 use super::vectors::{VECTORS, WORLD, key};
 use super::wire::{Connection, get, tcp};
@@ -42,17 +41,6 @@ pub(crate) fn done(arguments: &[&str], input: &str) -> String {
     let Output { status, stdout, stderr } = child.wait_with_output().expect("ended");
     assert!(status.success(), "{arguments:?}: {status}: {}", String::from_utf8_lossy(&stderr));
     String::from_utf8(stdout).expect("text")
-}
-
-/// A port that is free now. Below the ports the system gives to clients, so that none of those takes it meanwhile.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    eventually("a free port", || {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let spread = u16::try_from(std::process::id() % 97).expect("small") * 120;
-        let port = 20_000 + (spread + step) % 12_000;
-        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok().then_some(port)
-    })
 }
 
 /// One `[[link]]` of a configuration.
