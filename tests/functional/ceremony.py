@@ -52,6 +52,9 @@ class Terminal:
 
         def controlling():
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            # As a login has them. What runs in the background of a script was told to ignore both.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
         self.process = subprocess.Popen(
             [PINION, "keys", *arguments, *FILES],
