@@ -11,6 +11,7 @@
 # what is measured is also the disk under it. LOAD_DATABASE=URL takes an empty PostgreSQL instead of the embedded store,
 # LOAD_DATABASE=new one of the machine's own binaries, made for it beside the store. LOAD_IN_FLIGHT=N keeps N instead of
 # 32 in flight on each connection; LOAD_RATE=N is the fixed rate instead of half of what came out, LOAD_RUNS=N repeats it.
+# LOAD_SETTING="name = value" is another line of the new cluster's configuration, and the last one counts.
 set -eu
 
 route=cms
@@ -51,7 +52,7 @@ new_database() {
     export PGDATA="$dir/database" PGHOST="$dir/database" PGPORT=28599 PGUSER=postgres
     "$dir/initdb" --auth=trust >/dev/null
     printf '%s\n' "port = $PGPORT" "unix_socket_directories = '$PGHOST'" "shared_buffers = 4GB" \
-        "min_wal_size = 4GB" "max_wal_size = 4GB" >>"$PGDATA/postgresql.conf"
+        "min_wal_size = 4GB" "max_wal_size = 4GB" "${LOAD_SETTING:-}" >>"$PGDATA/postgresql.conf"
     "$dir/pg_ctl" start --wait --log="$PGDATA/log" >/dev/null
     database=$dir
     for _ in $(seq 256); do echo 'SELECT txid_current(), pg_switch_wal();'; done | "$dir/psql" --quiet >/dev/null

@@ -55,7 +55,7 @@ fn into_a_database_and_back() {
     if is_postgres() {
         return;
     }
-    let cluster = Cluster::start(&["fsync=off"]);
+    let cluster = Cluster::start(&[]);
     cluster.create("moved", "template0");
     let peers = Peers::start(0, "1111", 1);
     let place = Place::new(world_links());

@@ -175,12 +175,12 @@ impl Connector {
         let hosts = u32::try_from(self.config.get_hosts().len().max(1)).unwrap_or(1);
         let patience = Duration::from_secs(STORE_CONNECT_SECONDS) * hosts * 2;
         match tokio::time::timeout(patience, self.open()).await {
-            Ok(opened) => Ok(opened?),
+            Ok(opened) => opened,
             Err(_) => Err(ConnectError::Failed { why: "no answer to a connection in time".into() }),
         }
     }
 
-    async fn open(&self) -> Result<Session, tokio_postgres::Error> {
+    async fn open(&self) -> Result<Session, ConnectError> {
         let session = if let Some(tls) = &self.tls {
             let (client, connection) = self.config.connect(tls.clone()).await?;
             Session { client, driver: tokio::spawn(ended(connection)) }
@@ -207,6 +207,12 @@ impl Connector {
              SET client_connection_check_interval = '1s'"
         );
         session.client.batch_execute(&settings).await?;
+        // No session can turn that on for itself, and without it a commit says nothing.
+        let synced = "SELECT current_setting('fsync')::bool";
+        if !session.client.query_one(synced, &[]).await?.try_get::<_, bool>(0)? {
+            let why = "it runs with fsync = off and loses what it said is kept when its machine stops: turn fsync on";
+            return Err(ConnectError::Failed { why: why.to_owned() });
+        }
         Ok(session)
     }
 }

@@ -85,10 +85,7 @@ pub(crate) fn needed_line() -> (&'static str, &'static str) {
 /// The database with the schema and the world's cards, which every other one is a copy of.
 const WORLD: &str = "world";
 
-static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| {
-    // What these tests stop is the switch, never the machine: without syncs they take half the time.
-    Cluster::start(&["fsync=off", "synchronous_commit=on", "full_page_writes=off"])
-});
+static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| Cluster::start(&[]));
 
 /// The cluster, with the world's cards. `template` is the directory with keys and cards.
 fn cluster(template: &Path) -> &'static Cluster {

@@ -379,3 +379,31 @@ async fn a_database_that_is_down_is_refused_at_once_and_says_why() {
     assert_eq!(receipt.sequence(), shared::origin(1) + 2);
     store.verify_audit(|_| {}).await.unwrap();
 }
+
+/// With `fsync = off` a database says that a commit is durable when it is not: it counts as away until it is on again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_does_not_sync_is_not_written_to() {
+    let cluster = Cluster::start(&[]);
+    let url = cluster.database();
+    migrate(&url, None).await.unwrap();
+    let store = connect(&url, 1).await;
+    let set = |to: &str| {
+        tokio::task::block_in_place(|| {
+            cluster.psql("postgres", &format!("ALTER SYSTEM SET fsync = {to}"));
+            cluster.order(Order::Kill);
+            cluster.order(Order::Start);
+        });
+    };
+    set("off");
+    while !store.status().poisoned.is_some_and(|why| why.contains("turn fsync on")) {
+        tokio::task::yield_now().await;
+    }
+    let claimed = store.claim(key(1), Fingerprint(1)).await;
+    assert!(matches!(claimed, Err(StoreError::Unavailable)), "{claimed:?}");
+    let another = PostgresStore::connect(options(&url, 2), Arc::new(TestVault(7))).await;
+    let Err(another) = another else { panic!("connected") };
+    assert!(another.to_string().contains("turn fsync on"), "{another}");
+    set("on");
+    until_healthy(&store).await;
+    let _ = commit(&store, entry(1), None).await.unwrap();
+}
