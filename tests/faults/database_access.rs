@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::support::database::{Authority, CERTIFIED, GUARDED, Identity, SECRETIVE, make};
 use crate::support::eventually;
 use crate::support::message::{Client, change, echo, verify};
-use crate::support::node::{Node, PINS, Setup};
+use crate::support::node::{Node, PINS, Setup, pinion};
 use crate::support::postgres::Cluster;
 
 const NAME: &str = "db.test";
@@ -146,7 +146,7 @@ fn only_the_database_with_the_right_certificate_is_spoken_to() {
     assert!(said.contains("pg-ca.pem.gone"), "names the file: {said}");
 }
 
-/// The password of a file, or of the URL, is used and told nobody; a wrong one is refused, and the switch goes on once
+/// The password of a file, of the URL, or of the environment is used and told nobody; a wrong one is refused, and the switch goes on once
 /// the database has the right one.
 #[test]
 fn a_password_is_used_and_told_nobody() {
@@ -202,6 +202,14 @@ fn a_password_is_used_and_told_nobody() {
     assert_eq!(code, Some(0), "{said}");
     assert!(told.contains(&format!("{SECRETIVE}:***@{host}")), "shown without it: {told}");
     printed += &(told + &said);
+    // In the environment, where the configuration names none.
+    with(&format!("url = \"postgresql://{SECRETIVE}@{host}/with_password\"\n"));
+    for (password, ends) in [(PASSWORD, Some(0)), (OTHER, Some(1))] {
+        let mut check = pinion(&["check", "--against-store", "--config", &node.config()]);
+        let output = check.env("PGPASSWORD", password).output().expect("started");
+        assert_eq!(output.status.code(), ends);
+        printed += &String::from_utf8_lossy(&[output.stdout, output.stderr].concat());
+    }
     with(&format!("url = \"postgresql://{SECRETIVE}:{secret}@{host}\"\n"));
     printed += &command_fails(&node, 78, "store.postgres.url");
     with(&from_file);
