@@ -25,6 +25,7 @@ mod rules;
 #[path = "deploy/systemd.rs"]
 mod systemd;
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -77,6 +78,13 @@ fn yaml(path: &Path) -> Vec<Value> {
     let text = approved(Command::new("python3").arg(script).arg(path));
     let all: Vec<Value> = serde_json::from_str(&text).expect("JSON");
     all.into_iter().map(|mut one| one["document"].take()).collect()
+}
+
+/// The trace numbers that a configuration gives its switch: no other switch over its database may have one of them.
+#[track_caller]
+fn trace_numbers(config: &toml::Table) -> RangeInclusive<i64> {
+    let number = |end: &str| config["postilion"]["stan"][end].as_integer().expect("a number");
+    number("first")..=number("last")
 }
 
 /// A text at a path of a document.

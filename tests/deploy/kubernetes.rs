@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::place::{Place, checked};
-use crate::{approved, deploy, is_there, list, repository, run, text, yaml};
+use crate::{approved, deploy, is_there, list, repository, run, text, trace_numbers, yaml};
 
 /// Each way to run it, and the directory with its configuration.
 const VARIANTS: [(&str, &str); 2] = [
@@ -64,7 +64,9 @@ fn switch(objects: &[Value]) -> (&Value, &Value) {
 }
 
 fn config(directory: &str) -> toml::Table {
-    let text = deploy(&format!("{directory}/pinion.toml")).replace("= @NODE@", "= 1");
+    let numbered = |text: String, name| text.replace(&format!("= @{name}@"), "= 1");
+    let text = deploy(&format!("{directory}/pinion.toml"));
+    let text = ["NODE", "STAN_FIRST", "STAN_LAST"].into_iter().fold(text, numbered);
     text.parse().expect("TOML")
 }
 
@@ -285,20 +287,57 @@ impl Pod {
 #[test]
 fn each_switch_gets_its_number_its_name_and_a_configuration_that_is_taken() {
     let pod = Pod::new("kubernetes/postgres/config");
-    for (name, number) in [("pinion-0", 1), ("pinion-1", 2), ("pinion-11", 12)] {
+    let mut before = 0;
+    for (name, number) in [("pinion-0", 1), ("pinion-1", 2), ("pinion-7", 8)] {
         let (good, text) = pod.start(name, &[]);
         assert!(good, "{text}");
         let config: toml::Table =
             fs::read_to_string(pod.config()).expect("read").parse().expect("TOML");
         assert_eq!(config["store"]["postgres"]["node"].as_integer(), Some(number));
+        let stan = trace_numbers(&config);
+        assert!(before < *stan.start() && 100_000 < stan.clone().count(), "{stan:?}");
+        before = *stan.end();
         assert_eq!(checked(&pod.config())["node"], name);
         for secret in ["lmk", "database-password", "tls.key"] {
             let file = fs::metadata(pod.place.path("run").join(secret)).expect("copied");
             assert_eq!(file.permissions().mode() & 0o777, 0o400, "{secret}");
         }
     }
-    let (good, text) = pod.start("pinion-254", &[]);
-    assert!(!good && text.contains("node 255"), "{text}");
+    assert!(before <= 999_999, "six digits");
+    let (good, text) = pod.start("pinion-8", &[]);
+    assert!(!good && text.contains("node 9"), "{text}");
+    let (good, text) = pod.start("pinion-8", &[("SWITCHES", "9")]);
+    assert!(good, "{text}");
+}
+
+/// The same switches as Deployments, one a site: each with its number, and the old one gone before the new one comes.
+#[test]
+fn a_site_is_a_deployment_with_a_number_of_its_own() {
+    if !is_there("kubectl") {
+        return;
+    }
+    let base = objects("kubernetes/postgres");
+    let (set, container) = switch(&base);
+    let place = Place::new();
+    let sites = yaml(&place.write("sites.yaml", &kustomized("postgres/sites")));
+    assert!(of_kind(&sites, "StatefulSet").is_empty());
+    let mut apart = BTreeSet::new();
+    for (site, number) in of_kind(&sites, "Deployment").into_iter().zip(1..) {
+        assert_eq!(
+            (&site["spec"]["replicas"], &site["spec"]["strategy"]["type"]),
+            (&1.into(), &"Recreate".into())
+        );
+        let pod = &site["spec"]["template"];
+        assert_eq!(pod["spec"]["containers"][0], *container, "nothing else is another");
+        assert_eq!(pod["spec"]["affinity"], set["spec"]["template"]["spec"]["affinity"]);
+        let start = &list(pod, "/spec/initContainers")[0];
+        let node = list(start, "/env").iter().find(|variable| variable["name"] == "NODE");
+        assert_eq!(node.expect("a number")["value"], format!("{number}"));
+        let selector = &site["spec"]["selector"]["matchLabels"];
+        assert_eq!(pod["metadata"]["labels"], *selector);
+        apart.insert((selector.to_string(), pod["spec"]["nodeSelector"].to_string()));
+    }
+    assert_eq!(apart.len(), 2, "two sites");
 }
 
 /// The job has the same configuration, another role, and no keys.
@@ -338,15 +377,24 @@ fn an_exchanged_key_survives_a_new_pod() {
     assert_eq!(fs::read_to_string(pod.place.path("state/keys.toml")).expect("read"), changed);
 }
 
+/// What `kubectl apply --kustomize` would send.
+fn kustomized(directory: &str) -> String {
+    let path = repository("deploy/kubernetes").join(directory);
+    approved(Command::new("kubectl").arg("kustomize").arg(path))
+}
+
+/// Kustomize builds each, and all of it is as the API's own schemas want it, without a field they do not know.
 #[test]
-fn kustomize_builds_each() {
+fn each_is_what_the_api_takes() {
     if !is_there("kubectl") {
         return;
     }
-    for directory in ["postgres", "postgres/migrate", "embedded"] {
-        let path = repository("deploy/kubernetes").join(directory);
-        let text = approved(Command::new("kubectl").arg("kustomize").arg(path));
+    for directory in ["postgres", "postgres/sites", "postgres/migrate", "embedded"] {
+        let text = kustomized(directory);
         assert!(text.contains("name: pinion-config-"), "the name has the hash of its contents");
         assert!(text.contains("namespace: pinion"), "{text}");
+        let place = Place::new();
+        let file = place.write("all.yaml", &text);
+        approved(Command::new("kubernetes-validate").arg("--strict").arg(file));
     }
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::{fs, str};
 
 use crate::place::{Place, checked, pinion};
-use crate::{approved, deploy, is_there, run};
+use crate::{approved, deploy, is_there, run, trace_numbers};
 
 /// Highest exposure that `systemd-analyze security` may find, in tenths: 1.2 today; what the network service needs
 /// (sockets, its own user) is most of it.
@@ -110,7 +110,9 @@ fn the_two_switches_pass_their_check_and_differ_in_what_they_must() {
     let keys: Vec<_> = apart.iter().filter_map(|line| line.split_once(" =")).collect();
     let keys: Vec<_> = keys.iter().map(|(key, _)| *key).collect();
     // The first comment line names the file's switch.
-    assert_eq!(keys, ["name", "node", "listen"], "{apart:?}");
+    assert_eq!(keys, ["name", "node", "listen", "stan"], "{apart:?}");
+    let ranges = texts.iter().map(|text| trace_numbers(&text.parse().expect("TOML")));
+    assert_eq!(ranges.collect::<Vec<_>>(), [1..=499_999, 500_000..=999_999]);
     assert_eq!(texts[0].lines().count(), texts[1].lines().count());
 }
 

@@ -146,8 +146,8 @@ fn only_the_database_with_the_right_certificate_is_spoken_to() {
     assert!(said.contains("pg-ca.pem.gone"), "names the file: {said}");
 }
 
-/// The password of a file, of the URL, or of the environment is used and told nobody; a wrong one is refused, and the switch goes on once
-/// the database has the right one.
+/// The password of a file, of the URL, or of the environment is used and told nobody; a wrong one is refused, and the
+/// switch goes on once the database has the right one.
 #[test]
 fn a_password_is_used_and_told_nobody() {
     // What has a meaning in a URL, in SQL or in a log has none in a password.

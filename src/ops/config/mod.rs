@@ -200,6 +200,12 @@ struct File {
 }
 
 impl Config {
+    /// What is allowed but hardly meant, with its place.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<ConfigError> {
+        self.unserved_routes().into_iter().chain(self.shared_trace_numbers()).collect()
+    }
+
     /// Reads and checks a file. Relative paths in it are relative to its directory.
     ///
     /// # Errors

@@ -174,9 +174,8 @@ impl Config {
         })
     }
 
-    /// What is allowed but hardly meant, with its place: routes to Postilion while no node of it is configured.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<ConfigError> {
+    /// Routes to Postilion while no node of it is configured: allowed, but hardly meant.
+    pub(super) fn unserved_routes(&self) -> Vec<ConfigError> {
         if self.postilion.as_ref().is_some_and(|postilion| !postilion.nodes.is_empty()) {
             return Vec::new();
         }

@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use crate::domain::forward::Stan;
 use crate::host::Fixed;
 use crate::limits;
-use crate::ops::config::Config;
 use crate::ops::config::check::{First, given, institution, name, within};
 use crate::ops::config::host::{Postilion, StanRange};
 use crate::ops::config::source::ConfigError;
+use crate::ops::config::{Config, StoreKind};
 
 /// Elements that the switch fills from the request or the answer, and what it would be to fix one.
 const NOT_FIXED: &[(&[u8], &str)] = &[
@@ -117,6 +117,19 @@ fn check_stan(config: &Config, postilion: &Postilion) -> Result<(), ConfigError>
         return Err(source.error(&at("stan"), reason));
     }
     Ok(())
+}
+
+impl Config {
+    /// All trace numbers for a switch over a database that others may share: a node would see two live requests under
+    /// one number.
+    pub(in crate::ops::config) fn shared_trace_numbers(&self) -> Option<ConfigError> {
+        let postilion = self.postilion.as_ref()?;
+        let meets_others = self.store.kind == StoreKind::Postgres
+            && !postilion.nodes.is_empty()
+            && postilion.stan == StanRange::default();
+        let reason = "another switch over this database would use the same trace numbers: give each a range of its own";
+        meets_others.then(|| self.error(&at("stan"), reason))
+    }
 }
 
 fn check_match_fields(config: &Config, postilion: &Postilion) -> Result<(), ConfigError> {

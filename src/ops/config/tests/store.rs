@@ -59,6 +59,25 @@ fn the_shared_example() {
     assert_eq!((stan.first, stan.last), (1, 499_999));
 }
 
+/// Two switches that both have the default would send a node two live requests under one trace number.
+#[test]
+fn switches_over_one_database_are_told_to_share_trace_numbers_out() {
+    let warned = |text: &str| {
+        let warnings = Config::parse(text, "p.toml").unwrap().warnings();
+        warnings.iter().map(|w| w.key().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(warned(SHARED_EXAMPLE), Vec::<String>::new());
+    let lines = SHARED_EXAMPLE.lines().filter(|line| !line.starts_with("stan = "));
+    assert_eq!(warned(&lines.collect::<Vec<_>>().join("\n")), ["postilion.stan"]);
+    let alone =
+        "[postilion]\nzpk = \"zpk.atm\"\n[[postilion.node]]\nname = \"p\"\naddress = \"p:1\"\n";
+    assert_eq!(
+        warned(&format!("{SHORT}{alone}")),
+        Vec::<String>::new(),
+        "the embedded store is one switch's"
+    );
+}
+
 #[test]
 fn each_family_has_its_keys_and_not_the_others() {
     check("directory = \"data\"\n", "", "3: store.directory: missing");
