@@ -18,6 +18,8 @@ mod kubernetes;
 mod metrics;
 #[path = "deploy/place.rs"]
 mod place;
+#[path = "support/ports.rs"]
+mod ports;
 #[path = "deploy/promql.rs"]
 mod promql;
 #[path = "deploy/rules.rs"]

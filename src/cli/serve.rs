@@ -389,7 +389,7 @@ async fn watch_health(state: Arc<NodeState>) {
             Some(_) | None => state.readiness.open(Latch::Hosts),
         }
         state.tell_latches();
-        state.count_unsettled();
+        state.tell_store();
     }
 }
 

@@ -108,6 +108,7 @@ pub const CATALOGUE: &[Metric] = &[
     counter("pinion_route_overrides_total", &[], "Requests routed otherwise than their active-active wish."),
     counter("pinion_shed_total", &["link"], "Requests refused at once because too much was in flight."),
     histogram("pinion_stage_seconds", &["stage"], "Time one stage of a request took."),
+    gauge("pinion_switches_differ", &[], "1 while a switch of the same database is configured otherwise."),
     gauge("pinion_unsettled", &[], "Forwarded changes whose outcome is unknown."),
     gauge("pinion_unsettled_age_seconds", &[], "Age of the oldest of them."),
 ];

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use pinion::ops::metrics::{CATALOGUE, Kind};
 
 use crate::place::pinion;
+use crate::ports::free_base;
 use crate::{list, repository, text, yaml};
 
 /// Metrics that come with the first event of their kind, which the demo's tour has none of, or with TLS.
@@ -31,13 +32,8 @@ struct Demo {
 
 impl Demo {
     #[track_caller]
-    fn start(from: u16) -> Self {
-        let free = |base: &u16| {
-            [1500, 1510, 8080, 8583, 8584, 8585, 8586, 8590, 8591, 8592, 9090]
-                .iter()
-                .all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, base + port)).is_ok())
-        };
-        let base = (0..9).map(|n| from + n * 1_019).find(free).expect("free ports");
+    fn start() -> Self {
+        let base = free_base();
         let mut child = pinion(&["demo", "--hsm", "payshield"])
             .env("PINION_DEMO_PORT_BASE", base.to_string())
             .stdout(Stdio::piped())
@@ -105,7 +101,7 @@ fn labels(exposition: &str) -> BTreeMap<String, BTreeSet<String>> {
 
 #[test]
 fn a_running_switch_has_the_metrics_and_answers_the_probes() {
-    let demo = Demo::start(10_000);
+    let demo = Demo::start();
     let (head, exposition) = demo.get("/metrics");
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     let mut promtool = Command::new("promtool")

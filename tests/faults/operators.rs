@@ -108,11 +108,17 @@ fn configurations_that_drift_apart_are_seen() {
         let rows = &seen["switches"];
         assert_eq!(rows[other]["differences"], json!(["product \"visa-debit\" differs"]));
         assert_eq!(rows[1 - other]["differences"], json!([]), "a switch is as it is itself");
+        eventually("its metric", || {
+            (node.metric("pinion_switches_differ", &[]) == 1).then_some(())
+        });
     }
     fs::write(&file, text).expect("written");
     two.signal(Signal::HUP);
     for node in [one, two] {
         until("they agree again", node, |status| status["store"]["agrees"] == true);
+        eventually("its metric", || {
+            (node.metric("pinion_switches_differ", &[]) == 0).then_some(())
+        });
     }
     pair.stop();
 }

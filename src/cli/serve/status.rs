@@ -94,9 +94,15 @@ impl NodeState {
         }
     }
 
-    /// Gauges of what waits for its reversal.
-    pub(super) fn count_unsettled(&self) {
+    /// Gauges of what waits for its reversal, and of the switches that share the store.
+    pub(super) fn tell_store(&self) {
         let store = self.switch.store().status();
+        let agree = store
+            .database
+            .as_ref()
+            .and_then(|database| store::agree(&store::switches(database, &self.facts.load())));
+        let differ = if agree == Some(false) { 1.0 } else { 0.0 };
+        metrics::gauge!("pinion_switches_differ").set(differ);
         let now = self.switch.clock().wall();
         let age = store.unsettled_since.map_or(0, |since| now.0.saturating_sub(since.0));
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
