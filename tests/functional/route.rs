@@ -243,6 +243,7 @@ fn check_tells_what_it_would_connect_to() {
     let named = if with_devices() { "hsm-1 (payshield" } else { "connects to nothing" };
     assert!(String::from_utf8_lossy(&output.stdout).contains(named));
     let nodes = "[postilion]\nzpk = \"zpk.postilion\"\nconnections = 1\n\
+                 stan = { first = 1, last = 499999 }\n\
                  [[postilion.node]]\nname = \"p1\"\naddress = \"postilion.example:8591\"\n\n";
     place.replace("[[link]]", &format!("{nodes}[[link]]"));
     let text = done(&["check", "--config", &config], "");
