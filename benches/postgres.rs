@@ -14,111 +14,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use hmac::{Hmac, KeyInit, Mac};
 use pinion::card::postgres::{PostgresOptions, PostgresStore, migrate};
-use pinion::card::record::{AccountStatus, AccountType, CardRecord, CardStatus, ProductKey};
-use pinion::card::{CardKey, Commit, Entry, Fingerprint, Seen, Store as _};
-use pinion::domain::clock::{Clock as _, SystemClock};
-use pinion::domain::pan::{Pan, PanHash, SealedPan};
-use pinion::domain::pin::Reference;
-use pinion::domain::request::{LinkId, Operation, Trace, TransactionKey};
-use pinion::domain::vault::{Vault, VaultError};
+use pinion::domain::clock::SystemClock;
+use pinion::domain::pan::PanHash;
 use pinion::limits::{COMMIT_BATCH_MAX, STORE_IMPORT_ROWS};
-use sha2::Sha256;
 use tokio_postgres::NoTls;
 
 #[path = "../tests/support/postgres.rs"]
 mod cluster;
 #[path = "../tests/support/ports.rs"]
 mod ports;
+#[path = "support/cards.rs"]
+mod shared;
 
-/// Hashes as the real vault does; seals nothing.
-struct BenchVault(Hmac<Sha256>);
-
-impl Vault for BenchVault {
-    fn pan_hash(&self, pan: &Pan) -> PanHash {
-        let mut mac = self.0.clone();
-        mac.update(pan.expose_digits());
-        PanHash(*mac.finalize().into_bytes().first_chunk().unwrap())
-    }
-
-    fn seal_pan(&self, pan: &Pan) -> Result<SealedPan, VaultError> {
-        let mut sealed = [0; SealedPan::BYTES];
-        sealed[0] = u8::try_from(pan.expose_digits().len()).unwrap();
-        sealed[1..=pan.expose_digits().len()].copy_from_slice(pan.expose_digits());
-        Ok(SealedPan(sealed))
-    }
-
-    fn open_pan(&self, sealed: &SealedPan) -> Result<Pan, VaultError> {
-        Pan::parse(&sealed.0[1..=usize::from(sealed.0[0])]).map_err(|_| VaultError::Forged)
-    }
-
-    fn chain(&self, before: &[u8; 32], record: &[u8]) -> [u8; 32] {
-        let mut mac = self.0.clone();
-        mac.update(before);
-        mac.update(record);
-        mac.finalize().into_bytes().into()
-    }
-}
-
-fn card(vault: &BenchVault, number: u64) -> CardRecord {
-    let pan = Pan::parse(format!("476173{number:010}").as_bytes()).unwrap();
-    CardRecord {
-        pan_hash: vault.pan_hash(&pan),
-        sequence: 0,
-        version: 1,
-        sealed_pan: vault.seal_pan(&pan).unwrap(),
-        expiry: 4912,
-        product: ProductKey { organization: 600, logo: 1 },
-        status: CardStatus::Active,
-        account_status: AccountStatus::Active,
-        account_type: AccountType::Ordinary,
-        pin_suppressed: false,
-        pin_tries_used: 0,
-        changes: 0,
-        changes_day: 0,
-        reference: Reference::Pvv(*b"1234"),
-        undo: None,
-        identities: None,
-    }
-}
-
-/// A key that looks like the hash it is in earnest.
-fn key(number: u64) -> [u8; 16] {
-    let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let mut key = [0; 16];
-    key[..8].copy_from_slice(&mixed.to_le_bytes());
-    key[8..].copy_from_slice(&number.to_be_bytes());
-    key
-}
-
-/// One whole change as the switch does it: claim, read, commit.
-async fn change(store: &PostgresStore, clock: SystemClock, number: u64, hash: PanHash) {
-    let key = TransactionKey(key(number));
-    let mut claim = match store.claim(key, Fingerprint(number)).await.unwrap() {
-        Seen::Fresh(claim) => claim,
-        other => unreachable!("{other:?}"),
-    };
-    loop {
-        let card = (*store.card(CardKey::Pan(hash, None)).await.unwrap().unwrap()).clone();
-        let entry = Entry {
-            key,
-            fingerprint: Fingerprint(number),
-            operation: Operation::Change,
-            pan_hash: Some(hash),
-            declined: None,
-            at: clock.wall(),
-            link: LinkId(1),
-            trace: Trace::default(),
-            original: None,
-            overridden: false,
-        };
-        match store.commit(claim, Commit { card: Some(card), entry, reopens: None }).await {
-            Ok(_) => return,
-            Err(refused) => claim = refused.claim.unwrap(),
-        }
-    }
-}
+use shared::{card, change, key, vault};
 
 /// Changes a second, and how long one takes, with so many under way at once.
 async fn closed(
@@ -140,7 +49,7 @@ async fn closed(
                 let place = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) % hashes.len() as u64;
                 let begun = Instant::now();
                 let hash = hashes[usize::try_from(place).unwrap()];
-                change(&store, clock, number, hash).await;
+                change(&*store, clock, number, hash).await;
                 times.record(u64::try_from(begun.elapsed().as_micros()).unwrap()).unwrap();
             }
             times
@@ -186,7 +95,7 @@ async fn ceiling(url: &str, hashes: &[PanHash], time: Duration) -> f64 {
             .collect();
         cards.sort_unstable();
         cards.dedup();
-        let taken: Vec<[u8; 16]> = numbers.iter().map(|n| key(*n)).collect();
+        let taken: Vec<[u8; 16]> = numbers.iter().map(|n| key(*n).0).collect();
         let taken: Vec<&[u8]> = taken.iter().map(|key| &key[..]).collect();
         let positions: Vec<i64> = numbers.iter().map(|n| n.cast_signed()).collect();
         let (bodies, records) =
@@ -215,7 +124,7 @@ fn main() {
     runtime.block_on(async {
         let url = cluster.database();
         migrate(&url, None).await.unwrap();
-        let vault = Arc::new(BenchVault(Hmac::new_from_slice(&[7; 32]).unwrap()));
+        let vault = vault();
         let clock = Arc::new(SystemClock::start());
         let connections = usize::try_from(connections).unwrap();
         let options =

@@ -12,146 +12,39 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use hmac::{Hmac, KeyInit, Mac};
 use pinion::card::embedded::{EmbeddedStore, StoreOptions};
-use pinion::card::record::{AccountStatus, AccountType, CardRecord, CardStatus, ProductKey};
-use pinion::card::{CardKey, Commit, Entry, Fingerprint, Seen, Store as _};
-use pinion::domain::clock::{Clock as _, SystemClock};
+use pinion::card::{Commit, Entry, Seen, Store as _};
+use pinion::domain::clock::SystemClock;
 use pinion::domain::forward::{Details, Forwarded, HostId, Stan};
 use pinion::domain::outcome::Reason;
-use pinion::domain::pan::{Pan, PanHash, SealedPan};
-use pinion::domain::pin::Reference;
-use pinion::domain::request::{LinkId, Operation, Tag, Trace, TransactionKey};
-use pinion::domain::vault::{Vault, VaultError};
-use sha2::Sha256;
+use pinion::domain::pan::{PanHash, SealedPan};
+use pinion::domain::request::Tag;
+use pinion::domain::vault::Vault as _;
 
-/// Hashes as the real vault does; seals nothing.
-struct BenchVault(Hmac<Sha256>);
+#[path = "support/cards.rs"]
+mod shared;
 
-impl Vault for BenchVault {
-    fn pan_hash(&self, pan: &Pan) -> PanHash {
-        let mut mac = self.0.clone();
-        mac.update(pan.expose_digits());
-        PanHash(*mac.finalize().into_bytes().first_chunk().unwrap())
-    }
-
-    fn seal_pan(&self, pan: &Pan) -> Result<SealedPan, VaultError> {
-        let mut sealed = [0; SealedPan::BYTES];
-        sealed[0] = u8::try_from(pan.expose_digits().len()).unwrap();
-        sealed[1..=pan.expose_digits().len()].copy_from_slice(pan.expose_digits());
-        Ok(SealedPan(sealed))
-    }
-
-    fn open_pan(&self, sealed: &SealedPan) -> Result<Pan, VaultError> {
-        Pan::parse(&sealed.0[1..=usize::from(sealed.0[0])]).map_err(|_| VaultError::Forged)
-    }
-
-    fn chain(&self, before: &[u8; 32], record: &[u8]) -> [u8; 32] {
-        let mut mac = self.0.clone();
-        mac.update(before);
-        mac.update(record);
-        mac.finalize().into_bytes().into()
-    }
-}
-
-fn vault() -> Arc<BenchVault> {
-    Arc::new(BenchVault(Hmac::new_from_slice(&[7; 32]).unwrap()))
-}
+use shared::{card, change, entry, pan, vault};
 
 fn open(dir: &Path) -> EmbeddedStore {
     let options = StoreOptions::new(Arc::new(SystemClock::start()));
     EmbeddedStore::open(dir, vault(), options).unwrap()
 }
 
-fn pan(number: u64) -> Pan {
-    Pan::parse(format!("476173{number:010}").as_bytes()).unwrap()
-}
-
 fn fill(store: &mut EmbeddedStore, cards: u64) {
     let vault = vault();
     let mut bulk = store.bulk("bench").unwrap();
     for number in 0..cards {
-        let pan = pan(number);
-        let card = CardRecord {
-            pan_hash: vault.pan_hash(&pan),
-            sequence: 0,
-            version: 1,
-            sealed_pan: vault.seal_pan(&pan).unwrap(),
-            expiry: 4912,
-            product: ProductKey { organization: 600, logo: 1 },
-            status: CardStatus::Active,
-            account_status: AccountStatus::Active,
-            account_type: AccountType::Ordinary,
-            pin_suppressed: false,
-            pin_tries_used: 0,
-            changes: 0,
-            changes_day: 0,
-            reference: Reference::Pvv(*b"1234"),
-            undo: None,
-            identities: None,
-        };
-        bulk.put(card, true).unwrap();
+        bulk.put(card(&vault, number), true).unwrap();
     }
     bulk.finish().unwrap();
 }
 
-/// One whole change as the switch does it: claim, read, commit.
-async fn change(store: &EmbeddedStore, clock: SystemClock, number: u64, hash: PanHash) {
-    let mut key = [0; 16];
-    key[..8].copy_from_slice(&number.to_le_bytes());
-    let key = TransactionKey(key);
-    let mut claim = match store.claim(key, Fingerprint(number)).await.unwrap() {
-        Seen::Fresh(claim) => claim,
-        other => unreachable!("{other:?}"),
-    };
-    loop {
-        let found = store.card(CardKey::Pan(hash, None)).await.unwrap().unwrap();
-        let card = (*found).clone();
-        let entry = Entry {
-            key,
-            fingerprint: Fingerprint(number),
-            operation: Operation::Change,
-            pan_hash: Some(card.pan_hash),
-            declined: None,
-            at: clock.wall(),
-            link: LinkId(1),
-            trace: Trace {
-                stan: Tag::new(b"123456"),
-                rrn: Tag::new(b"123456789012"),
-                terminal: Tag::new(b"ATM00001"),
-            },
-            original: None,
-            overridden: false,
-        };
-        match store.commit(claim, Commit { card: Some(card), entry, reopens: None }).await {
-            Ok(_) => return,
-            Err(refused) => claim = refused.claim.unwrap(),
-        }
-    }
-}
-
 /// One forwarded change without its host: claim, intent, outcome.
 async fn forward(store: &EmbeddedStore, clock: SystemClock, number: u64, hash: PanHash) {
-    let mut key = [0; 16];
-    key[..8].copy_from_slice(&number.to_le_bytes());
-    let key = TransactionKey(key);
-    let at = clock.wall();
-    let entry = Entry {
-        key,
-        fingerprint: Fingerprint(number),
-        operation: Operation::Change,
-        pan_hash: Some(hash),
-        declined: Some(Reason::OutcomeUnknown.into()),
-        at,
-        link: LinkId(1),
-        trace: Trace {
-            stan: Tag::new(b"123456"),
-            rrn: Tag::new(b"123456789012"),
-            terminal: Tag::new(b"ATM00001"),
-        },
-        original: None,
-        overridden: false,
-    };
+    let declined = Some(Reason::OutcomeUnknown.into());
+    let entry = Entry { declined, ..entry(number, hash, clock) };
+    let at = entry.at;
     let forwarded = Forwarded {
         host: HostId(0),
         stan: Stan(u32::try_from(number % 999_999).unwrap() + 1),
@@ -171,7 +64,7 @@ async fn forward(store: &EmbeddedStore, clock: SystemClock, number: u64, hash: P
             ..Details::default()
         },
     };
-    let claim = match store.claim(key, entry.fingerprint).await.unwrap() {
+    let claim = match store.claim(entry.key, entry.fingerprint).await.unwrap() {
         Seen::Fresh(claim) => claim,
         other => unreachable!("{other:?}"),
     };
@@ -224,7 +117,7 @@ fn closed(work: Work, width: u64, count: u64) {
                         let hash = hasher.pan_hash(&pan(number % 100_000));
                         let begun = Instant::now();
                         match work {
-                            Work::Change => change(&store, clock, number, hash).await,
+                            Work::Change => change(&*store, clock, number, hash).await,
                             Work::Forward => forward(&store, clock, number, hash).await,
                         }
                         latency.saturating_record(micros(begun.elapsed()));
@@ -273,7 +166,7 @@ fn rate(per_second: u64, seconds: u64) {
                 let at = Instant::now();
                 tokio::spawn(async move {
                     let hash = hasher.pan_hash(&pan(number * 7919 % 100_000));
-                    change(&store, clock, number, hash).await;
+                    change(&*store, clock, number, hash).await;
                     let _ = done.send(at.elapsed()).await;
                 });
                 number += 1;
