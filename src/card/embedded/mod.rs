@@ -11,7 +11,6 @@
 //! in. **Never here:** a receipt before the sync, a lock between requests. Where next: `committer` for the order of
 //! things, `open` for the directory, `card::codec` for the bytes, `bulk` for imports.
 
-use std::fs::File;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,7 +58,7 @@ use chores::Chores;
 use committer::{Committer, Shared};
 use index::Index;
 use journal::{FjallJournal, Journal};
-use open::Opened;
+use open::{DirectoryLock, Opened};
 use work::{Told, Work, poisoned};
 
 /// The handle. Dropping it stops its threads as a crash would, losing nothing; [`EmbeddedStore::close`] also folds,
@@ -79,7 +78,7 @@ pub struct EmbeddedStore {
     /// Of the newest intent when the store was opened.
     last_stan: Option<Stan>,
     /// Last: the directory is free when everything else is gone.
-    _lock: File,
+    _lock: DirectoryLock,
 }
 
 impl EmbeddedStore {

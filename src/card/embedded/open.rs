@@ -167,7 +167,7 @@ pub enum OpenError {
 
 /// An open directory with everything read.
 pub(crate) struct Opened {
-    pub(crate) lock: File,
+    pub(crate) lock: DirectoryLock,
     pub(crate) tables: Tables,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) index: Arc<Index>,
@@ -365,8 +365,19 @@ pub(super) fn check_format_and_keys(
     }
 }
 
+/// A directory that is this process's until it is dropped.
+pub(crate) struct DirectoryLock(File);
+
+impl Drop for DirectoryLock {
+    /// Closing the file is not enough: a child of this process has a copy of it between its fork and its program, and
+    /// with the copy the lock.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
 /// Takes the directory for this process.
-fn lock(dir: &Path) -> Result<File, OpenError> {
+fn lock(dir: &Path) -> Result<DirectoryLock, OpenError> {
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -388,7 +399,7 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
         .and_then(|()| file.rewind())
         .and_then(|()| writeln!(file, "{}", std::process::id()))
         .map_err(|e| io_error(dir, e))?;
-    Ok(file)
+    Ok(DirectoryLock(file))
 }
 
 fn io_error(dir: &Path, source: io::Error) -> OpenError {
@@ -425,5 +436,24 @@ pub(crate) fn tables_error(dir: &Path, error: TablesError) -> OpenError {
         damaged @ TablesError::Damaged { .. } => {
             OpenError::Damaged { dir: dir.to_owned(), why: damaged.to_string() }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Another thread started a program while a store was dropped, and the next one was told that it is in use.
+    #[test]
+    fn a_copy_of_the_file_does_not_keep_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = lock(dir.path()).unwrap();
+        // As a fork makes it.
+        let copy = first.0.try_clone().unwrap();
+        assert!(matches!(lock(dir.path()), Err(OpenError::Locked { .. })));
+        drop(first);
+        let _second = lock(dir.path()).unwrap();
+        drop(copy);
+        assert!(matches!(lock(dir.path()), Err(OpenError::Locked { .. })));
     }
 }

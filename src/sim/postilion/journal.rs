@@ -48,6 +48,13 @@ pub(super) struct Journal {
     lines: Vec<u8>,
 }
 
+impl Drop for Journal {
+    /// Closing the file is not enough where a child has a copy of it.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
+}
+
 impl Journal {
     /// Opens or makes the file in `directory` and hands every event of it to `replay`, in order.
     pub(super) fn open(
